@@ -1,0 +1,142 @@
+"""The life of an alert, as a table: quiet, pending, firing, clearing.
+
+Each sample gives its stream a signal: LOW below the closing level, HELD between, HIGH at or above the opening level
+(1.0, raised by recent alerts: habituation). The table says what the phase becomes; counters say when a pending alert
+opens and a clearing one closes. No second anomaly opens within the hold-off. A guard rail is HIGH whatever else holds,
+also while the stream is warming up. The phases live in the stream's row, so they move with offsets and scores.
+
+                LOW        HELD       HIGH
+    QUIET       QUIET      QUIET      PENDING
+    PENDING     QUIET      QUIET      PENDING    -> FIRING after open_after_samples: the alert opens
+    FIRING      CLEARING   FIRING     FIRING
+    CLEARING    CLEARING   FIRING     FIRING     -> QUIET after close_after_samples: the alert closes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.settings import AlertSettings
+
+F = NDArray[np.float64]
+Row = NDArray[np.void]
+Mask = NDArray[np.bool_]
+
+QUIET, PENDING, FIRING, CLEARING = range(4)
+LOW, HELD, HIGH = range(3)
+TABLE: Final = np.array(
+    [
+        [QUIET, QUIET, PENDING],
+        [QUIET, QUIET, PENDING],
+        [CLEARING, FIRING, FIRING],
+        [CLEARING, FIRING, FIRING],
+    ],
+    dtype=np.int8,
+)
+
+FIELDS: Final[list[tuple[str, str, tuple[int, ...]]]] = [
+    ("alert_started_ms", "i8", ()),  # event time of the first sample of the open alert
+    ("alert_peak_ms", "i8", ()),
+    ("alert_max", "f4", ()),
+    ("alert_told", "f4", ()),  # the score that the last event of this alert carried
+    ("alert_samples", "f4", ()),  # samples since it opened
+    ("alert_run", "f4", ()),  # consecutive samples in the pending or the clearing phase
+    ("alert_since", "f4", ()),  # samples since the last anomaly opened; 0 = never
+    ("alert_recent", "f4", ()),  # habituation: recent anomalies, halving with time
+    ("alert_phase", "i1", ()),
+    ("alert_guard", "i1", ()),  # the open alert is a guard rail's
+    ("silent", "i1", ()),
+    ("alert_spare", "i1", (5,)),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Which rows of a wave opened, worsened, closed or were accepted; masks of shape (n,)."""
+
+    opened: Mask
+    updated: Mask
+    closed: Mask
+    accepted: Mask
+
+
+def protected(settings: AlertSettings, rows: Row) -> Mask:
+    """Return the rows (n,) whose open alert keeps them from learning."""
+    firing = rows["alert_phase"] >= FIRING
+    result: Mask = firing & (rows["alert_samples"] < settings.accept_after_samples)
+    return result
+
+
+def advance(settings: AlertSettings, rows: Row, times_ms: NDArray[np.int64], scores: F, guarded: Mask) -> Moved:
+    """Take one sample's score for each row through the table, moving the rows in place.
+
+    `scores` (n,) are NaN while a stream is warming; `guarded` (n,) are the rows beyond a guard rail.
+    """
+    known = np.nan_to_num(scores, nan=0.0)
+    phase = rows["alert_phase"].copy()
+    after = TABLE[phase, _signals(settings, rows, known, guarded)]
+    entered = after != phase
+    run = np.where(entered, 1.0, rows["alert_run"] + 1.0)
+    opened = (after == PENDING) & ((run >= settings.open_after_samples) | guarded)
+    started = (after == PENDING) & (phase != PENDING)
+    rows["alert_started_ms"] = np.where(started, times_ms, rows["alert_started_ms"])
+    accepted = (after >= FIRING) & (rows["alert_samples"] + 1 >= settings.accept_after_samples)
+    closed = ((after == CLEARING) & (run >= settings.close_after_samples)) | accepted
+    rows["alert_phase"] = np.where(opened, FIRING, np.where(closed, QUIET, after))
+    rows["alert_run"] = run
+    _count(settings, rows, opened, opened & ~guarded)
+    updated = _follow_peak(settings, rows, times_ms, known, opened, guarded)
+    return Moved(opened, updated & ~opened & ~closed, closed, accepted)
+
+
+def _signals(settings: AlertSettings, rows: Row, scores: F, guarded: Mask) -> NDArray[np.int8]:
+    level = 1.0 + settings.habituation * rows["alert_recent"]
+    held_off = (rows["alert_since"] > 0) & (rows["alert_since"] < settings.hold_off_samples)
+    high = (scores >= level) & ~held_off
+    signal = np.where(scores < settings.close_below, LOW, np.where(high, HIGH, HELD))
+    return np.where(guarded, HIGH, signal).astype(np.int8)
+
+
+def _count(settings: AlertSettings, rows: Row, opened: Mask, anomaly: Mask) -> None:
+    """Move the counters of hold-off, habituation and age by one sample."""
+    decay = 0.5 ** (1.0 / settings.habituation_half_life_samples)
+    rows["alert_recent"] = rows["alert_recent"] * decay + anomaly
+    since = rows["alert_since"]
+    rows["alert_since"] = np.where(anomaly, 1.0, np.where(since > 0, since + 1.0, 0.0))
+    rows["alert_samples"] = np.where(opened, 0.0, rows["alert_samples"] + 1.0)
+
+
+def _follow_peak(
+    settings: AlertSettings, rows: Row, times_ms: NDArray[np.int64], scores: F, opened: Mask, guarded: Mask
+) -> Mask:
+    """Keep peak and highest score of the open alerts; return the rows that worsened enough to be told again."""
+    higher = opened | (scores > rows["alert_max"])
+    rows["alert_max"] = np.where(higher, scores, rows["alert_max"])
+    rows["alert_peak_ms"] = np.where(higher, times_ms, rows["alert_peak_ms"])
+    rows["alert_guard"] = np.where(opened, guarded, rows["alert_guard"])
+    firing = rows["alert_phase"] >= FIRING
+    worse: Mask = firing & (rows["alert_max"] >= settings.worsening * np.maximum(rows["alert_told"], 1.0))
+    rows["alert_told"] = np.where(opened | worse, rows["alert_max"], rows["alert_told"])
+    return worse
+
+
+def silent_rows(
+    settings: AlertSettings, rows: Row, watermark_ms: NDArray[np.int64] | int, samples_min: int
+) -> Mask:
+    """Return the rows (n,) that have missed so many of their usual intervals, judged by their partition's watermark."""
+    if settings.silence_intervals <= 0:
+        return np.zeros(len(rows), dtype=bool)
+    known = (rows["samples"] >= samples_min) & (rows["interval_ms"] > 0)
+    overdue: Mask = known & (silent_from_ms(settings, rows) < watermark_ms)
+    return overdue
+
+
+def silent_from_ms(settings: AlertSettings, rows: Row) -> NDArray[np.int64]:
+    """Return the event times (n,) at which the rows' patience ends."""
+    patience = settings.silence_intervals * rows["interval_ms"].astype(np.float64)
+    result: NDArray[np.int64] = rows["time_ms"] + patience.astype(np.int64)
+    return result

@@ -1,0 +1,146 @@
+"""The composition root: the only place that builds things, and that owns threads and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon import assembly, events
+from daemon.alert_events import Group
+from daemon.config import Config
+from daemon.errors import BrokerUnavailable
+from daemon.http import Pages
+from daemon.learning import Learning, child_command
+from daemon.logs import Log
+from daemon.loop import Loop, Surroundings
+from daemon.models import ModelStore
+from daemon.notify import Notifier
+from daemon.partitions import Partitions, Watched
+from daemon.ports import Broker
+from daemon.restore import RestoreSettings
+from daemon.telemetry import Telemetry
+from daemon.watch import Looked, Watch
+from detectors.network import use_threads
+from detectors.scoring import Detector
+
+BROKER_RETRY_SECONDS = 1.0
+EXIT_SHUTDOWN_LATE = 75
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """When to stop, and what to close then."""
+
+    stop: threading.Event
+    stack: ExitStack
+
+
+def run(config: Config, config_path: Path, log: Log) -> None:
+    """Run the daemon until it is told to stop. Raises TopicMismatch, Fenced and RestoreStalled."""
+    stop = threading.Event()
+    telemetry = Telemetry(time.time, log, config.checksum())
+    notifier = Notifier.from_env(os.environ, os.getpid())
+    use_threads(config.threads)
+    with ExitStack() as stack:
+        stack.enter_context(_stopped_by_signals(stop))
+        if config.server.listen is not None:
+            pages = Pages(telemetry, config.server.listen, config.server.healthy_seconds)
+            pages.start()
+            stack.callback(pages.close)
+            log.info("listening", port=pages.port)
+        broker = assembly.connected(config)
+        stack.callback(broker.close)
+        loop = _composed(config, config_path, broker, telemetry, notifier, _Life(stop, stack))
+        if loop is None:
+            return
+        notifier.ready("restoring")
+        with _shutdown_deadline(config.shutdown_seconds, stop):
+            loop.run()
+        notifier.stopping("stopped")
+
+
+def _composed(
+    config: Config, config_path: Path, broker: Broker, telemetry: Telemetry, heart: Notifier, around: _Life
+) -> Loop | None:
+    """Return the loop, wired; None when it was told to stop while no broker answered."""
+    detectors = {each.name: each.detector() for each in config.groups}
+    models = ModelStore(broker, config.outputs.models.topic, detectors, telemetry.note)
+    around.stack.callback(models.close)
+    for action in (lambda: assembly.prepare_topics(config, broker), models.start):
+        if not _until_available(action, telemetry, heart, around.stop):
+            return None
+    learning = Learning(child_command(str(config_path)), assembly.schedules(config), telemetry.note)
+    around.stack.callback(learning.close)
+    groups = {
+        each.name: Group(each.name, Detector(detectors[each.name]), each.alert.severity, config.checksum())
+        for each in config.groups
+    }
+    source, intake = broker.source(config.input.topics), assembly.intake(config)
+    restore = RestoreSettings(config.state.topic, assembly.layouts(config), config.state.restore_seconds_max)
+    partitions = Partitions(Watched(broker, source, intake, models, groups, restore, telemetry.note, time.monotonic))
+    looked_at = Looked(groups, partitions, source, models, config.input.topics[0])
+    watch = Watch(looked_at, learning, telemetry, heart, time.time)
+    writer = broker.writer(assembly.identity(config))
+    surroundings = Surroundings(
+        source, writer, intake, partitions, telemetry.note, time.monotonic, watch.after_turn
+    )
+    return Loop(assembly.loop_settings(config), surroundings, around.stop)
+
+
+def _until_available(
+    action: Callable[[], None], telemetry: Telemetry, notifier: Notifier, stop: threading.Event
+) -> bool:
+    """Try `action` until a broker answers; return False when told to stop before that."""
+    while not stop.is_set():
+        try:
+            action()
+        except BrokerUnavailable as error:
+            telemetry.note(events.BrokerLost(str(error)))
+            telemetry.progress(time.time())
+            notifier.beat(time.monotonic())
+            stop.wait(BROKER_RETRY_SECONDS)
+        else:
+            return True
+    return False
+
+
+@contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Let SIGTERM and SIGINT set `stop`; a second one ends the process at once."""
+
+    def handle(number: int, _frame: object) -> None:
+        if stop.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _shutdown_deadline(seconds: float, stop: threading.Event) -> Iterator[None]:
+    """End the process hard when draining takes longer than it may; nothing is lost by that, the next owner replays."""
+    done = threading.Event()
+
+    def guard() -> None:
+        stop.wait()
+        if not done.wait(seconds):
+            os._exit(EXIT_SHUTDOWN_LATE)
+
+    threading.Thread(target=guard, name="shutdown", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+        stop.set()

@@ -1,0 +1,192 @@
+"""`longwatch backtest`: a file through the very same step as the daemon's, every row scored in its turn."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.alert_events import AlertEvent, Group
+from daemon.config import Config, GroupConfig, defaults, load
+from daemon.engine import Part, Samples, layout, step
+from daemon.errors import ConfigError
+from daemon.progress import Bar
+from daemon.tables import Table, TableError, read
+from daemon.types import TopicPartition
+from detectors.adopt import adopt
+from detectors.evaluate import Evaluation, evaluate
+from detectors.fit import Progress
+from detectors.network import Network, use_threads
+from detectors.scoring import Detector
+from detectors.settings import DetectorSettings
+from detectors.slab import Delta, Slab
+from detectors.train import SERIES_SAMPLES_MIN, StreamHistory, TooLittleHistory, train
+
+BLOCK_ROWS = 512
+PARTITION = TopicPartition("backtest", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """What a file gave: a score for every row (NaN while warming), and the alerts."""
+
+    score: NDArray[np.float64]
+    alerts: Sequence[AlertEvent]
+    opened: NDArray[np.bool_]  # the rows at which an alert opened
+    trained_at: int | None  # the row from which a trained model scored
+
+
+def group_of(config: Config, table: Table) -> GroupConfig:
+    """Return the group that scores the file: the first of the configuration, with the file's channels."""
+    return config.groups[0].model_copy(update={"channels": table.channels})
+
+
+def backtest(
+    group: GroupConfig, table: Table, train_rows: int, progress: Callable[[float | None, str], None] = lambda _share, _text: None
+) -> Backtest:
+    """Score `table` row by row as one stream.
+
+    With `train_rows` the model learns from the first so many rows and then scores from the first row on; without, the
+    stream warms up as in the daemon and the model is trained once `training.min_samples` rows have been seen.
+    """
+    run = _Run(group, table, progress)
+    if train_rows:
+        run.train(train_rows)
+        run.score(0, len(table.times_ms))
+    else:
+        first = group.training.min_samples if group.training.enabled else len(table.times_ms)
+        run.score(0, first)
+        if first < len(table.times_ms):
+            run.train(first)
+            run.score(first, len(table.times_ms))
+    return run.result()
+
+
+class _Run:
+    """One stream in one slab, moved through the engine in blocks of rows."""
+
+    def __init__(self, group: GroupConfig, table: Table, progress: Callable[[float | None, str], None]) -> None:
+        self._settings: DetectorSettings = group.detector()
+        self._group = Group(group.name, Detector(self._settings), group.alert.severity)
+        self._table, self._progress = table, progress
+        self._times_ms = _strictly_rising(table.times_ms)
+        self._slab = Slab(layout(self._settings), 1, 1)
+        self._slab.slot(group.name)
+        self._score = np.full(len(table.times_ms), np.nan)
+        self._alerts: list[AlertEvent] = []
+        self._trained_at: int | None = None
+
+    def score(self, begin: int, end: int) -> None:
+        """Take the rows from `begin` to before `end` through the step."""
+        for start in range(begin, min(end, len(self._score)), BLOCK_ROWS):
+            rows = slice(start, min(start + BLOCK_ROWS, end, len(self._score)))
+            caused = step([(self._group, [self._part(rows)])])
+            for slab, delta in caused.deltas:
+                slab.apply(delta)
+            self._score[rows] = caused.scores[0].score
+            self._alerts.extend(caused.alerts)
+            self._progress(rows.stop / len(self._score), f"row {rows.stop} of {len(self._score)}")
+
+    def train(self, rows: int) -> None:
+        """Learn from the first `rows` rows and go on with what was learnt."""
+        history = StreamHistory(self._times_ms[:rows], self._table.values[:rows])
+        training = replace(self._settings.training, min_samples=min(rows, SERIES_SAMPLES_MIN))
+        trained = train(replace(self._settings, training=training), [history], self._tell)
+        network = Network(trained.fitted.weights, model=self._settings.model)
+        detector = Detector(self._settings, network, "backtest")
+        slots = np.arange(1)
+        self._slab.apply(Delta(slots, adopt(detector, self._slab.take(slots), trained.calibration)))
+        self._group = replace(self._group, detector=detector)
+        self._trained_at = rows
+
+    def result(self) -> Backtest:
+        """Return what has been found."""
+        opened = np.zeros(len(self._score), dtype=bool)
+        for event in self._alerts:
+            if event.change == "open" and event.rule != "silence" and event.source.last_offset is not None:
+                opened[event.source.last_offset] = True
+        return Backtest(self._score, self._alerts, opened, self._trained_at)
+
+    def _part(self, rows: slice) -> Part:
+        times_ms = self._times_ms[rows]
+        samples = Samples(
+            slots=np.zeros(len(times_ms), dtype=np.intp),
+            offsets=np.arange(rows.start, rows.stop),
+            times_ms=times_ms,
+            values=self._table.values[rows],
+            # one stream by itself: nothing else moves the watermark, so no silence is ever seen
+            watermark_ms=np.zeros(len(times_ms), dtype=np.int64),
+        )
+        return Part(PARTITION, self._slab, samples, 0)
+
+    def _tell(self, progress: Progress) -> None:
+        self._progress(None, f"training, epoch {progress.epoch} of {progress.epochs_max}, loss {progress.validation_loss:.4f}")
+
+
+def _strictly_rising(times_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the times with each at least a millisecond after the one before.
+
+    The rows of a file are samples in order, also where its clock was set back; the daemon would drop such samples.
+    """
+    steps = np.arange(len(times_ms))
+    return np.maximum.accumulate(times_ms - steps) + steps
+
+
+def write(path: Path, table: Table, result: Backtest) -> None:
+    """Write `timestamp,score,alert`, one row for each row of the file; an empty score while warming."""
+    with path.open("w", encoding="utf-8", newline="") as out:
+        rows = csv.writer(out, lineterminator="\n")
+        rows.writerow(("timestamp", "score", "alert"))
+        rows.writerows(_rows(table, result))
+
+
+def _rows(table: Table, result: Backtest) -> Iterator[tuple[str, str, int]]:
+    for stamp, score, opened in zip(table.timestamps, result.score, result.opened, strict=True):
+        yield stamp, "" if np.isnan(score) else f"{score:.9g}", int(opened)
+
+
+def judged(table: Table, result: Backtest) -> Evaluation | None:
+    """Return precision, recall and delay against the file's labels; None without labels."""
+    return None if table.labels is None else evaluate(table.labels, result.opened, table.times_ms)
+
+
+
+
+def main(source: Path, output: Path, config_path: Path | None, train_rows: int) -> int:
+    """Score a file and write the result beside it; print what the labels say. Returns the exit code."""
+    try:
+        config = load(config_path, os.environ) if config_path else defaults()
+        table = read(source)
+    except ConfigError as error:
+        sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
+        return 78
+    except TableError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    use_threads(config.threads)
+    bar = Bar(sys.stderr)
+    try:
+        result = backtest(group_of(config, table), table, train_rows, lambda share, text: bar.show("backtest", share, text))
+    except TooLittleHistory as error:
+        sys.stderr.write(f"{source}: --train-rows {train_rows}: {error}\n")
+        return 1
+    bar.clear()
+    write(output, table, result)
+    sys.stdout.writelines(f"{line}\n" for line in _summary(output, table, result))
+    return 0
+
+
+def _summary(output: Path, table: Table, result: Backtest) -> Iterator[str]:
+    scored = int(np.isfinite(result.score).sum())
+    trained = "no model was trained" if result.trained_at is None else f"trained on the first {result.trained_at} rows"
+    yield f"{output}: {len(result.score)} rows, {scored} scored, {int(result.opened.sum())} alerts; {trained}"
+    found = judged(table, result)
+    if found is not None:
+        yield f"precision {found.precision:.3f}  recall {found.recall:.3f} ({found.caught} of {found.stretches})"
+        yield f"delay {found.delay_seconds:.0f} s (median)"

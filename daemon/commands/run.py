@@ -1,0 +1,34 @@
+"""`longwatch run`: the daemon, until it is told to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from daemon.config import load
+from daemon.errors import ConfigError, Fenced, TopicMismatch
+from daemon.logs import configure
+
+EXIT_OK, EXIT_FAILED, EXIT_CONFIG = 0, 1, 78
+
+
+def run(config_path: Path, env: Mapping[str, str], err: TextIO) -> int:
+    """Run with the configuration at `config_path` and return the exit code: 0, 1 when fenced, 78 when it is wrong."""
+    try:
+        config = load(config_path, env)
+    except ConfigError as error:
+        err.writelines(f"{problem}\n" for problem in error.problems)
+        return EXIT_CONFIG
+    log = configure(config.logging.level, config.logging.format, err)
+    from daemon import app  # noqa: PLC0415  # torch is loaded only once the configuration is known to be good
+
+    try:
+        app.run(config, config_path, log)
+    except TopicMismatch as error:
+        log.error("topic_mismatch", why=str(error))
+        return EXIT_CONFIG
+    except Fenced as error:
+        log.error("fenced", why=str(error))
+        return EXIT_FAILED
+    return EXIT_OK

@@ -1,0 +1,128 @@
+"""Finds settings that are fine alone and impossible together, in sections that do not see each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from daemon.config.document import Path, Problem, dotted
+from daemon.config.groups import SHIPPED
+from daemon.config.matchers import Matcher, MatcherError, parse_matcher
+from daemon.config.model import Config
+from daemon.config.problems import Missing, Source, at, described
+
+_TOPICS: tuple[Path, ...] = (
+    ("state", "topic"),
+    ("outputs", "alerts", "topic"),
+    ("outputs", "scores", "topic"),
+    ("outputs", "dead_letters", "topic"),
+    ("outputs", "models", "topic"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    path: Path
+    name: str
+    is_written: bool  # False: the default stands in for it
+
+
+def impossible(source: Source) -> Iterator[Problem]:
+    """Yield a problem for each pair of settings that cannot both hold; what is wrong by itself is left out."""
+    yield from _topics_for_two_purposes(source)
+    yield from _repeats(source, ("input", "topics"))
+    yield from _groups_of_one_name(source)
+    yield from _groups_that_get_nothing(source)
+    for index in range(_group_count(source)):
+        yield from _repeats(source, ("groups", index, "channels"))
+        yield from _guards_without_channel(source, ("groups", index))
+
+
+def _topics_for_two_purposes(source: Source) -> Iterator[Problem]:
+    seen: dict[str, _Topic] = {}
+    unset = {problem.path for problem in source.substituted.problems}
+    for topic in _topics(source):
+        if topic.path in unset:
+            continue
+        other = seen.setdefault(topic.name, topic)
+        if other is not topic and (topic.path[:2] != other.path[:2] or topic.path[0] != "input"):
+            here, there = (topic, other) if topic.is_written else (other, topic)
+            yield source.problem(here.path, f"a topic of its own ({dotted(there.path)} is the same)")
+
+
+def _topics(source: Source) -> Iterator[_Topic]:
+    value, default = source.substituted.value, Config().model_dump(mode="json")
+    inputs = at(value, ("input", "topics"))
+    names = default["input"]["topics"] if isinstance(inputs, Missing) else inputs
+    for index, name in enumerate(names if isinstance(names, list) else []):
+        if isinstance(name, str):
+            yield _Topic(("input", "topics", index), name, is_written=inputs is names)
+    for path in _TOPICS:
+        found = at(value, path)
+        name = at(default, path) if isinstance(found, Missing) else found
+        if isinstance(name, str):
+            yield _Topic(path, name, is_written=found is name)
+
+
+def _repeats(source: Source, path: Path) -> Iterator[Problem]:
+    entries = at(source.substituted.value, path)
+    seen: set[str] = set()
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        if isinstance(entry, str) and entry in seen:
+            yield source.problem((*path, index), "each entry once")
+        elif isinstance(entry, str):
+            seen.add(entry)
+
+
+def _guards_without_channel(source: Source, path: Path) -> Iterator[Problem]:
+    guard = at(source.substituted.value, (*path, "guard"))
+    channels = at(source.substituted.value, (*path, "channels"))
+    known = list(SHIPPED.channels) if isinstance(channels, Missing) or channels == [] else channels
+    if not isinstance(guard, dict) or not isinstance(known, list):
+        return
+    for channel in guard:
+        if channel not in known:
+            here: Path = (*path, "guard", channel)
+            names = ", ".join(described(each) for each in known[:10])
+            wanted = f"a channel of the group ({names})"
+            yield Problem(here, f"found an unknown channel, expected {wanted}", source.document.line_of(here))
+
+
+def _groups_of_one_name(source: Source) -> Iterator[Problem]:
+    seen: dict[str, int] = {}
+    for index in range(_group_count(source)):
+        path: Path = ("groups", index, "name")
+        name = at(source.substituted.value, path)
+        if isinstance(name, str) and seen.setdefault(name, index) != index:
+            yield source.problem(path, f"a name of its own (groups[{seen[name]}] has the same)")
+
+
+def _groups_that_get_nothing(source: Source) -> Iterator[Problem]:
+    # An earlier group that asks for less takes every stream that the later one could have.
+    earlier: list[tuple[int, frozenset[Matcher]]] = []
+    for index in range(_group_count(source)):
+        matchers = _matchers(source, index)
+        if matchers is None:
+            continue
+        taker = next((each for each, asked in earlier if asked <= matchers), None)
+        if taker is not None:
+            path: Path = ("groups", index)
+            wanted = f"it before groups[{taker}], which takes all of its streams"
+            yield Problem(path, f"found a group that gets nothing, expected {wanted}", source.document.line_of(path))
+        earlier.append((index, matchers))
+
+
+def _matchers(source: Source, index: int) -> frozenset[Matcher] | None:
+    found = at(source.substituted.value, ("groups", index))
+    select = found.get("select", []) if isinstance(found, dict) else None
+    if not isinstance(select, list):
+        return None
+    try:
+        return frozenset(parse_matcher(each) for each in select if isinstance(each, str))
+    except MatcherError:
+        return None
+
+
+def _group_count(source: Source) -> int:
+    groups = at(source.substituted.value, ("groups",))
+    return min(len(groups), 1000) if isinstance(groups, list) else 0

@@ -1,0 +1,231 @@
+"""The groups of streams: which streams they take, and how those are learnt, scored and alerted on.
+
+Every default of a detector stands in `detectors.settings` and is read from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from daemon.config.kinds import Channels, Name, Seconds, Section, Selector, expected
+from detectors.settings import (
+    AlertSettings,
+    Decoder,
+    DetectorSettings,
+    Guard,
+    ModelSettings,
+    QuantileThreshold,
+    SigmaThreshold,
+    StaticThreshold,
+    Threshold,
+    TrainingSettings,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Settings = TypeVar("Settings", bound=DataclassInstance)
+
+SHIPPED = DetectorSettings()
+
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+CountOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]
+
+
+class ModelConfig(Section):
+    """Shape of the LSTM autoencoder; a change makes a new model."""
+
+    hidden: int = Field(default=SHIPPED.model.hidden, ge=1, le=4096)
+    """Width of the hidden and cell state that every stream carries along."""
+    window: int = Field(default=SHIPPED.model.window, ge=2, le=4096)
+    """How many of the newest samples the decoder reconstructs."""
+    bottleneck: int = Field(default=SHIPPED.model.bottleneck, ge=1, le=4096)
+    """Width of the code between encoder and decoder."""
+    decoder: Decoder = SHIPPED.model.decoder
+    """What reconstructs the window from the code."""
+
+
+class TrainingConfig(Section):
+    """How and when the group's model is learnt from the input's own history."""
+
+    enabled: bool = True
+    """Whether the daemon trains at all; without it, only published models are used."""
+    min_samples: Count = SHIPPED.training.min_samples
+    """Samples that the group must have seen before its first training."""
+    history_samples_max: Count = SHIPPED.training.history_samples_max
+    """The newest samples of the group that a training reads."""
+    epochs_max: int = Field(default=SHIPPED.training.epochs_max, ge=1, le=100_000)
+    """Passes over the history at most."""
+    patience_epochs: int = Field(default=SHIPPED.training.patience_epochs, ge=1, le=100_000)
+    """Stop after so many passes without a better result on the later data."""
+    seconds_max: Seconds = SHIPPED.training.seconds_max
+    """How long a training may take."""
+    chunk_samples: int = Field(default=SHIPPED.training.chunk_samples, ge=2, le=65_536)
+    """How far back the gradient is followed through time."""
+    lanes: int = Field(default=SHIPPED.training.lanes, ge=1, le=65_536)
+    """Sequences that are trained side by side."""
+    learning_rate: float = Field(default=SHIPPED.training.learning_rate, gt=0, le=1)
+    """Step width of the optimiser."""
+    gradient_norm_max: float = Field(default=SHIPPED.training.gradient_norm_max, gt=0)
+    """Longer gradients are cut to this length."""
+    seed: int = Field(default=SHIPPED.training.seed, ge=0, le=2**63 - 1)
+    """Start of the random numbers, so that a training can be repeated."""
+    repeat_hours: float = Field(default=0.0, ge=0, le=366 * 24)
+    """Train again after so long; 0 trains once."""
+
+    @field_validator("history_samples_max")
+    @classmethod
+    def _holds_enough(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("min_samples", 0):
+            raise expected(f"at least min_samples, which is {info.data['min_samples']}")
+        return value
+
+    def settings(self) -> TrainingSettings:
+        """Return what the detectors need of this."""
+        return _settings(TrainingSettings, self)
+
+
+class StaticThresholdConfig(Section):
+    """A fixed limit on the surprise."""
+
+    kind: Literal["static"] = "static"
+    """The same limit for every stream."""
+    limit: float = Field(default=StaticThreshold().limit, gt=0)
+    """The surprise that gives the score 1.0: the mean of -log10 of the error channels' tail probabilities."""
+
+
+class SigmaThresholdConfig(Section):
+    """So many standard deviations above the stream's usual surprise."""
+
+    kind: Literal["sigma"] = "sigma"
+    """A limit that follows each stream's mean and spread."""
+    sigmas: float = Field(default=SigmaThreshold().sigmas, gt=0)
+    """Standard deviations above the stream's running mean that give the score 1.0."""
+
+
+class QuantileThresholdConfig(Section):
+    """A level that the stream's own surprise rarely exceeds."""
+
+    kind: Literal["quantile"] = "quantile"
+    """A limit that is learnt from each stream's own distribution."""
+    quantile: float = Field(default=QuantileThreshold().quantile, gt=0, lt=1)
+    """The share of a stream's samples that stay below the score 1.0."""
+
+
+ThresholdConfig = Annotated[
+    StaticThresholdConfig | SigmaThresholdConfig | QuantileThresholdConfig, Field(discriminator="kind")
+]
+
+
+def _threshold_config(settings: Threshold) -> ThresholdConfig:
+    match settings:
+        case StaticThreshold():
+            return StaticThresholdConfig(limit=settings.limit)
+        case SigmaThreshold():
+            return SigmaThresholdConfig(sigmas=settings.sigmas)
+        case QuantileThreshold():
+            return QuantileThresholdConfig(quantile=settings.quantile)
+
+
+class AlertConfig(Section):
+    """The life cycle that turns scores into alerts."""
+
+    severity: Name = "warning"
+    """The severity that the group's alerts carry."""
+    open_after_samples: Count = SHIPPED.alert.open_after_samples
+    """Consecutive samples at a score of 1.0 or more before an alert opens."""
+    close_below: float = Field(default=SHIPPED.alert.close_below, gt=0, lt=1)
+    """An open alert starts to close below this score."""
+    close_after_samples: Count = SHIPPED.alert.close_after_samples
+    """It closes after so many consecutive samples below `close_below`."""
+    hold_off_samples: CountOrNone = SHIPPED.alert.hold_off_samples
+    """No second alert of a stream opens within so many samples of the last one."""
+    habituation: float = Field(default=SHIPPED.alert.habituation, ge=0, le=100)
+    """Each recent alert of a stream raises the score that its next one needs by this much; 0 switches it off."""
+    habituation_half_life_samples: Count = SHIPPED.alert.habituation_half_life_samples
+    """After so many samples a past alert counts half."""
+    accept_after_samples: Count = SHIPPED.alert.accept_after_samples
+    """A level that persists so long under an open alert is accepted as the new normal."""
+    worsening: float = Field(default=SHIPPED.alert.worsening, gt=1, le=1000)
+    """An open alert is updated when its score has grown by this factor."""
+    silence_intervals: float = Field(default=SHIPPED.alert.silence_intervals, ge=0)
+    """A stream is silent after so many of its usual intervals without a sample; 0 switches that alert off."""
+
+
+class GuardConfig(Section):
+    """A guard rail on one channel's raw value; it holds from the first sample, without any model."""
+
+    min: float | None = None
+    """A smaller raw value opens an alert at once."""
+    max: float | None = None
+    """A larger raw value opens an alert at once."""
+
+    @field_validator("max")
+    @classmethod
+    def _leaves_room(cls, value: float | None, info: ValidationInfo) -> float | None:
+        lowest = info.data.get("min", value)
+        if value is None and "min" in info.data and lowest is None:
+            raise expected("min, max or both")
+        if value is not None and lowest is not None and "min" in info.data and value <= lowest:
+            raise expected(f"more than min, which is {lowest:g}")
+        return value
+
+
+class GroupConfig(Section):
+    """The streams that `select` chooses; they share a model, a threshold and an alert policy."""
+
+    name: Name
+    """What the group is called in metrics, alerts and state; a renamed group starts afresh."""
+    select: Annotated[tuple[Selector, ...], Field(strict=False)] = ()
+    """Prometheus matchers on a stream's labels (the metric's name is the label `name`); all must match. The first
+    group that matches takes the stream; an empty list takes every stream."""
+    channels: Channels = ()
+    """Fields that are scored jointly as one stream. An empty list makes every field of a record a stream of its own,
+    told apart by the label `field`, with the one channel `value`."""
+    max_streams: int = Field(default=100_000, ge=1, le=100_000_000)
+    """Streams that the group remembers; samples of further ones are dead letters."""
+    warmup_samples: CountOrNone = SHIPPED.warmup_samples
+    """Samples of a stream before it may raise an alert; guards hold from the first one."""
+    gap_max_seconds: Seconds = SHIPPED.gap_max_seconds
+    """A longer gap in event time resets a stream's hidden state and window."""
+    model: ModelConfig = ModelConfig()
+    """Shape of the LSTM autoencoder; a change makes a new model."""
+    training: TrainingConfig = TrainingConfig()
+    """How and when the model is learnt from the input's own history."""
+    threshold: ThresholdConfig = _threshold_config(SHIPPED.threshold)
+    """What makes a surprise the score 1.0."""
+    alert: AlertConfig = AlertConfig()
+    """The life cycle that turns scores into alerts."""
+    guard: Mapping[str, GuardConfig] = {}
+    """Guard rails by channel, in the channel's raw unit; they hold from the first sample, without any model."""
+
+    def detector(self) -> DetectorSettings:
+        """Return the settings of this group's detector."""
+        return DetectorSettings(
+            channels=self.channels or SHIPPED.channels,
+            model=_settings(ModelSettings, self.model),
+            training=self.training.settings(),
+            threshold=_threshold(self.threshold),
+            alert=_settings(AlertSettings, self.alert),
+            guard=tuple((channel, Guard(rail.min, rail.max)) for channel, rail in sorted(self.guard.items())),
+            warmup_samples=self.warmup_samples,
+            gap_max_seconds=self.gap_max_seconds,
+        )
+
+
+def _settings(kind: type[Settings], section: Section) -> Settings:
+    return kind(**{each.name: getattr(section, each.name) for each in fields(kind)})
+
+
+def _threshold(config: ThresholdConfig) -> Threshold:
+    match config:
+        case StaticThresholdConfig():
+            return StaticThreshold(config.limit)
+        case SigmaThresholdConfig():
+            return SigmaThreshold(config.sigmas)
+        case QuantileThresholdConfig():
+            return QuantileThreshold(config.quantile)

@@ -1,0 +1,181 @@
+"""The kinds of value that a setting may have beyond text and numbers: names, topics, addresses, files, matchers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+)
+from pydantic_core import PydanticCustomError
+
+from daemon.config.matchers import Matcher, MatcherError, parse_matcher
+from daemon.config.secret import Secret, SecretFile
+
+FILE_BYTES_MAX = 64 * 1024
+PORT_MAX = 65535
+
+
+class Section(BaseModel):
+    """A YAML block: frozen, strict about types, and closed to keys it does not know."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,  # a check on a key must also run where the key is absent
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+
+def expected(text: str) -> PydanticCustomError:
+    """Return the error for a value that is not `text`; the report puts what was found before it."""
+    return PydanticCustomError("expected", "{expected}", {"expected": text})
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A text that a pattern describes, and the words for people."""
+
+    pattern: str
+    words: str
+
+    def __call__(self, text: str) -> str:
+        """Return `text` if it has the form."""
+        if not re.fullmatch(self.pattern, text, re.ASCII):
+            raise expected(self.words)
+        return text
+
+
+def _topic(text: str) -> str:
+    if text in {".", ".."}:
+        raise expected("a topic name that is not . or ..")
+    return Form(r"[A-Za-z0-9._-]{1,249}", "a topic name of 1 to 249 letters, digits, dots, _ and -")(text)
+
+
+def _address(text: str) -> str:
+    found = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*):([0-9]{1,5})", text, re.ASCII)
+    if found is None or int(found[1]) > PORT_MAX:
+        raise expected("host:port such as 127.0.0.1:9464")
+    return text
+
+
+def _server(text: str) -> str:
+    found = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", text, re.ASCII)
+    if found is None or not 0 < int(found[1]) <= PORT_MAX:
+        raise expected("host:port such as kafka-1:9092")
+    return text
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _matcher(value: object) -> Matcher:
+    if isinstance(value, Matcher):
+        return value
+    if not isinstance(value, str):
+        raise expected("""text such as 'job="api"'""")
+    try:
+        return parse_matcher(value)
+    except MatcherError as error:
+        raise expected(str(error)) from None
+
+
+def resolved(path: str, info: ValidationInfo) -> Path:
+    """Return where a file named in the configuration lies: relative names start from the configuration's folder."""
+    context: Any = info.context
+    return Path(context or ".") / path
+
+
+def _contents(path: str, info: ValidationInfo) -> str:
+    try:
+        with resolved(path, info).open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise expected(f"a file that can be read ({error.strerror})") from None
+    except ValueError:
+        raise expected("the name of a file") from None
+    if len(content) > FILE_BYTES_MAX:
+        raise expected(f"a file of at most {FILE_BYTES_MAX} bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise expected("a file with text in UTF-8") from None
+
+
+def _readable(path: str, info: ValidationInfo) -> str:
+    _contents(path, info)
+    return str(resolved(path, info))
+
+
+def _secret_file(value: object, info: ValidationInfo) -> SecretFile:
+    if isinstance(value, SecretFile):
+        return value
+    if not isinstance(value, str) or not value:
+        raise expected("the name of a file")
+    text = _contents(value, info).rstrip("\r\n")
+    if not text:
+        raise expected("a file that is not empty")
+    return SecretFile(str(resolved(value, info)), Secret(text))
+
+
+NAME = Form(r"[A-Za-z0-9._-]{1,100}", "a name of 1 to 100 letters, digits, dots, _ and -")
+FIELD_PATH = Form(r"[^\s.]+(?:\.[^\s.]+)*", "a field's name, or a dotted path to it such as metric.name")
+CHANNEL = Form(r"\S(?:.{0,98}\S)?", "the name of a field of at most 100 characters")
+
+Name = Annotated[str, AfterValidator(NAME)]
+"""An identifier that ends up in metrics, client ids and keys."""
+
+Topic = Annotated[str, AfterValidator(_topic)]
+"""A Kafka topic."""
+
+Topics = Annotated[tuple[Topic, ...], Field(strict=False, min_length=1)]
+"""At least one topic."""
+
+Servers = Annotated[
+    tuple[Annotated[str, AfterValidator(_server)], ...],
+    Field(strict=False, min_length=1),
+    BeforeValidator(_split, json_schema_input_type=str | list[str]),
+]
+"""host:port pairs, as a list or as one comma-separated text."""
+
+Address = Annotated[str, AfterValidator(_address)]
+"""Where to listen, host:port; an empty host means every interface."""
+
+FieldPath = Annotated[str, AfterValidator(FIELD_PATH)]
+"""Where a part of a record stands."""
+
+Channels = Annotated[tuple[Annotated[str, AfterValidator(CHANNEL)], ...], Field(strict=False)]
+"""Fields that are scored jointly."""
+
+Selector = Annotated[
+    Matcher, PlainValidator(_matcher, json_schema_input_type=str), PlainSerializer(str, return_type=str)
+]
+"""One Prometheus matcher."""
+
+ReadableFile = Annotated[str, AfterValidator(_readable), Field(min_length=1, json_schema_extra={"format": "path"})]
+"""A file that exists and can be read; kept as its path."""
+
+FileOfSecret = Annotated[
+    SecretFile,
+    PlainValidator(_secret_file, json_schema_input_type=str),
+    PlainSerializer(str, return_type=str),
+    Field(json_schema_extra={"format": "path"}),
+]
+"""A file whose content is a secret, read when the configuration is loaded."""
+
+Seconds = Annotated[float, Field(gt=0, le=366 * 86400)]
+"""A length of time of at most a year."""

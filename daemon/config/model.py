@@ -1,0 +1,199 @@
+"""Every setting of the daemon: its key, its default and what it means. The reference is generated from this file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from daemon.config.groups import GroupConfig
+from daemon.config.kinds import Address, FieldPath, Name, Seconds, Section, Servers, Topic, Topics, expected
+from daemon.config.security import SecurityConfig
+
+
+class KafkaConfig(Section):
+    """How to reach Kafka, and as whom to read."""
+
+    bootstrap_servers: Servers = ("localhost:9092",)
+    """Brokers to ask first, host:port: a list, or one comma-separated text."""
+    client_id: Name = "longwatch"
+    """What the daemon calls itself in the brokers' logs and quotas."""
+    group_id: Name = "longwatch"
+    """The consumer group whose members share the input."""
+    instance_id: Name | None = None
+    """A member's lasting name (static membership), so that a restart moves no partitions; in Kubernetes ${HOSTNAME}."""
+    session_timeout_seconds: float = Field(default=45.0, ge=1, le=1800)
+    """A member that is not heard of for so long loses its partitions; longer than a restart takes."""
+    transaction_timeout_seconds: float = Field(default=30.0, ge=1, le=900)
+    """How long a turn's transaction may stay open before the broker aborts it."""
+    security: SecurityConfig = SecurityConfig()
+    """Encryption and identity; without it, the connection is plain."""
+
+
+class FieldsConfig(Section):
+    """Where the parts of a `json` record stand: names, or dotted paths."""
+
+    timestamp: FieldPath = "timestamp"
+    """The event time."""
+    name: FieldPath = "name"
+    """The metric's name; it becomes the label `name`."""
+    labels: FieldPath = "labels"
+    """A map of labels."""
+    value: FieldPath = "value"
+    """The one value of a record that carries one."""
+    values: FieldPath = "values"
+    """A map of values of a record that carries many."""
+
+    @field_validator("*")
+    @classmethod
+    def _stands_alone(cls, value: str, info: ValidationInfo) -> str:
+        twin = next((name for name, other in info.data.items() if other == value), None)
+        if twin is not None:
+            raise expected(f"another place than that of {twin}")
+        return value
+
+
+class InputConfig(Section):
+    """What is read, and how a record is understood."""
+
+    topics: Topics = ("metrics",)
+    """The topics to read."""
+    format: Literal["json", "telegraf_json"] = "json"
+    """How the records are written; it is never guessed."""
+    fields: FieldsConfig = FieldsConfig()
+    """Where the parts of a record stand; only with the format `json`."""
+    timestamp_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    """The unit of numeric time stamps; `auto` tells it by their size."""
+    records_max: int = Field(default=5000, ge=1, le=1_000_000)
+    """Records that one turn takes at most."""
+    poll_seconds: float = Field(default=0.5, gt=0, le=60)
+    """How long a turn waits for the first record."""
+    record_bytes_max: int = Field(default=256 * 1024, ge=1, le=64 * 1024 * 1024)
+    """Larger records are dead letters."""
+    future_seconds_max: float = Field(default=300.0, ge=0, le=366 * 86400)
+    """A time stamp further ahead of the record's own Kafka time is refused."""
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _belongs_to_json(cls, value: object, info: ValidationInfo) -> object:
+        # A default arrives as an instance, what the file says as a mapping.
+        if isinstance(value, dict) and info.data.get("format", "json") != "json":
+            raise expected(f"format json with it, not {info.data['format']}")
+        return value
+
+
+class StateConfig(Section):
+    """Where what is remembered of the streams survives a restart."""
+
+    topic: Topic = "longwatch-state"
+    """The compacted topic of state pages."""
+    flush_seconds: Seconds = 30.0
+    """How often changed pages are written; more often makes a restart shorter and the topic busier."""
+    restore_seconds_max: Seconds = 600.0
+    """A restore that takes longer is given up, so that a supervisor sees it."""
+
+
+class AlertsOutputConfig(Section):
+    """Opened, updated and closed alerts."""
+
+    topic: Topic = "longwatch-alerts"
+    """The topic of alert events."""
+
+
+class ScoresOutputConfig(Section):
+    """Scores of single samples."""
+
+    topic: Topic = "longwatch-scores"
+    """The topic of scores."""
+    keep: Literal["none", "notable", "all"] = "notable"
+    """Which scores are written: none, those at or above `floor`, or all."""
+    floor: float = Field(default=0.5, ge=0, le=1000)
+    """The score from which a sample is notable; 1.0 is the threshold."""
+
+
+class DeadLettersOutputConfig(Section):
+    """Records that could not be used."""
+
+    topic: Topic = "longwatch-dead-letters"
+    """The topic of records that could not be used, with the reason in their headers."""
+    value_bytes_max: int = Field(default=64 * 1024, ge=0, le=64 * 1024 * 1024)
+    """So much of such a record's value is kept."""
+
+
+class ModelsOutputConfig(Section):
+    """Trained models."""
+
+    topic: Topic = "longwatch-models"
+    """The compacted topic through which all members get the same models."""
+
+
+class OutputsConfig(Section):
+    """What is written."""
+
+    alerts: AlertsOutputConfig = AlertsOutputConfig()
+    """Opened, updated and closed alerts."""
+    scores: ScoresOutputConfig = ScoresOutputConfig()
+    """Scores of single samples."""
+    dead_letters: DeadLettersOutputConfig = DeadLettersOutputConfig()
+    """Records that could not be used."""
+    models: ModelsOutputConfig = ModelsOutputConfig()
+    """Trained models."""
+    replication: int = Field(default=1, ge=1, le=100)
+    """Copies of each topic that the daemon creates; 3 in production."""
+
+
+class ServerConfig(Section):
+    """The daemon's own pages: metrics and health."""
+
+    listen: Address | None = "127.0.0.1:9464"
+    """Where to serve /metrics, /-/healthy and /-/ready, host:port; null switches it off."""
+    healthy_seconds: Seconds = 60.0
+    """The daemon is unhealthy when no turn has ended for so long."""
+
+    def address(self) -> tuple[str, int] | None:
+        """Return host and port to listen on, None when the server is off."""
+        if self.listen is None:
+            return None
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+class LoggingConfig(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe lines that are written."""
+    format: Literal["auto", "json", "text"] = "auto"
+    """How lines are written; `auto` is text on a terminal and JSON elsewhere."""
+
+
+class Config(Section):
+    """All of it."""
+
+    kafka: KafkaConfig = KafkaConfig()
+    """How to reach Kafka, and as whom to read."""
+    input: InputConfig = InputConfig()
+    """What is read, and how a record is understood."""
+    groups: Annotated[tuple[GroupConfig, ...], Field(strict=False, min_length=1, max_length=1000)] = (
+        GroupConfig(name="default"),
+    )
+    """The groups of streams, in the order in which they are asked."""
+    state: StateConfig = StateConfig()
+    """Where what is remembered of the streams survives a restart."""
+    outputs: OutputsConfig = OutputsConfig()
+    """What is written, and where."""
+    server: ServerConfig = ServerConfig()
+    """The daemon's own pages: metrics and health."""
+    logging: LoggingConfig = LoggingConfig()
+    """What is logged, and how."""
+    shutdown_seconds: float = Field(default=20.0, ge=0, le=3600)
+    """How long a stop may take to finish the turn and write the state."""
+    threads: int = Field(default=1, ge=1, le=256)
+    """Threads that the arithmetic may use; more than one rarely helps models of this size."""
+
+    def checksum(self) -> str:
+        """Return the SHA-256, in hex, of the settings; secrets do not enter it."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()

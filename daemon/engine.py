@@ -1,0 +1,238 @@
+"""The step: what one batch of samples causes. Pure: no I/O, no clock, no randomness, and nothing it is given changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon import alerts
+from daemon.alert_events import AlertEvent, Change, Group, Observed, Sighting, anomaly_event, silence_event
+from daemon.types import DropReason, TopicPartition
+from detectors import scaling, scoring
+from detectors.scoring import Scored
+from detectors.settings import DetectorSettings
+from detectors.slab import Delta, Slab, row_dtype
+
+F = NDArray[np.float64]
+I8 = NDArray[np.int64]
+Row = NDArray[np.void]
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The samples of one group in one partition, in the order of their offsets; columns of length n."""
+
+    slots: Index
+    offsets: I8
+    times_ms: I8
+    values: F  # (n, D), NaN where a channel is missing
+    watermark_ms: I8  # newest event time in the partition before this sample
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Samples together with the slab they belong to; `watermark_ms` is the partition's after the whole batch."""
+
+    partition: TopicPartition
+    slab: Slab
+    samples: Samples
+    watermark_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The scores of one part, in columns, in the order of its samples; NaN where dropped or warming."""
+
+    part: Part
+    group: str
+    score: F
+
+
+@dataclass(slots=True)
+class Step:
+    """Everything that one batch causes; nothing has happened until the deltas are applied."""
+
+    scores: list[Scores] = field(default_factory=list)
+    alerts: list[AlertEvent] = field(default_factory=list)
+    deltas: list[tuple[Slab, Delta]] = field(default_factory=list)
+    dropped: dict[tuple[str, DropReason], int] = field(default_factory=dict)
+
+
+def layout(group_fields: DetectorSettings) -> np.dtype[np.void]:
+    """Return the row layout of a group: the detector's fields and the alert's."""
+    return row_dtype([*scoring.fields(group_fields), *alerts.FIELDS])
+
+
+def step(batch: Sequence[tuple[Group, Sequence[Part]]]) -> Step:
+    """Score every sample of `batch` and return scores, alert events and deltas."""
+    result = Step()
+    for group, parts in batch:
+        _step_group(group, parts, result)
+    result.alerts.sort(key=lambda event: (event.source.partition, event.source.last_offset or -1, event.alert_id))
+    return result
+
+
+def _step_group(group: Group, parts: Sequence[Part], result: Step) -> None:
+    """Step all partitions of a group at once, so that the matrices are as large as they can be."""
+    gathered = [np.unique(part.samples.slots, return_inverse=True) for part in parts]
+    starts = np.cumsum([0, *(len(slots) for slots, _ in gathered)])
+    work = np.concatenate([part.slab.take(slots) for part, (slots, _) in zip(parts, gathered, strict=True)])
+    _clear_fresh(work)
+    local = np.concatenate([start + inverse for start, (_, inverse) in zip(starts, gathered, strict=False)])
+    run = _GroupRun(group, parts, work, result)
+    for wave in _waves(local):
+        run.wave(wave, local[wave])
+    for part, (slots, _), start, end in zip(parts, gathered, starts, starts[1:], strict=False):
+        _sweep_silent(group, part, slots, work[start:end], result)
+        result.deltas.append((part.slab, Delta(slots, work[start:end])))
+    ends = np.cumsum([len(part.samples.slots) for part in parts])[:-1]
+    for part, score in zip(parts, np.split(run.score, ends), strict=True):
+        result.scores.append(Scores(part, group.name, score))
+
+
+def _clear_fresh(work: Row) -> None:
+    fresh = work["samples"] == 0
+    if fresh.any():
+        rows = work[fresh]
+        scaling.clear(rows)
+        work[fresh] = rows
+
+
+def _waves(local: Index) -> Iterator[Index]:
+    """Yield sample positions so that a wave holds each stream at most once, and its samples in order over the waves."""
+    order = np.argsort(local, kind="stable")
+    ordered = local[order]
+    first = np.r_[True, ordered[1:] != ordered[:-1]]
+    begin = np.maximum.accumulate(np.where(first, np.arange(len(ordered)), 0))
+    rank = np.empty(len(local), dtype=np.intp)
+    rank[order] = np.arange(len(ordered)) - begin
+    by_rank = np.argsort(rank, kind="stable")
+    yield from np.split(by_rank, np.cumsum(np.bincount(rank))[:-1])
+
+
+class _GroupRun:
+    """The waves of one group in one step: private copies of rows, moved wave by wave."""
+
+    def __init__(self, group: Group, parts: Sequence[Part], work: Row, result: Step) -> None:
+        self.group, self.parts, self.work, self.result = group, parts, work, result
+        samples = [part.samples for part in parts]
+        self.times_ms = np.concatenate([s.times_ms for s in samples])
+        self.values = np.concatenate([s.values for s in samples])
+        self.watermark_ms = np.concatenate([s.watermark_ms for s in samples])
+        self.starts = np.cumsum([0, *(len(s.slots) for s in samples)])
+        self.score = np.full(len(self.times_ms), np.nan)
+
+    def wave(self, at: Index, local: Index) -> None:
+        """Take the samples at positions `at`, of the distinct work rows `local`, through detector and alert table."""
+        behind = self.times_ms[at] <= self.work["time_ms"][local]
+        if behind.any():
+            self._drop(at[behind], local[behind])
+            at, local = at[~behind], local[~behind]
+        if len(at) == 0:
+            return
+        rows = self.work[local]
+        self._end_silence(at, rows)
+        settings = self.group.detector.settings
+        guarded = _beyond_guard(settings, self.values[at])
+        shielded = alerts.protected(settings.alert, rows)
+        scored = scoring.score(self.group.detector, rows, self.times_ms[at], self.values[at], shielded)
+        moved = alerts.advance(settings.alert, rows, self.times_ms[at], scored.score, guarded)
+        if moved.accepted.any():
+            rows[moved.accepted] = _relearn(settings, rows[moved.accepted])
+        self.work[local] = rows
+        self.score[at] = scored.score
+        self._tell(at, rows, scored, moved)
+
+    def _drop(self, at: Index, local: Index) -> None:
+        duplicate = int((self.times_ms[at] == self.work["time_ms"][local]).sum())
+        _count(self.result, self.group.name, "duplicate", duplicate)
+        _count(self.result, self.group.name, "late", len(at) - duplicate)
+
+    def _end_silence(self, at: Index, rows: Row) -> None:
+        """A stream that comes back ends its silence; one that was overdue unnoticed within this batch begins it too."""
+        settings = self.group.detector.settings
+        overdue = alerts.silent_rows(settings.alert, rows, self.watermark_ms[at], settings.warmup_samples)
+        for i in np.flatnonzero(overdue | (rows["silent"] > 0)):
+            seen = self._sighting(int(at[i]))
+            if not rows["silent"][i]:
+                opened = silence_event(self.group, seen.stream, seen.partition, rows[i], None)
+                self.result.alerts.append(opened)
+            closed = silence_event(self.group, seen.stream, seen.partition, rows[i], seen)
+            self.result.alerts.append(closed)
+        rows["silent"] = 0
+
+    def _tell(self, at: Index, rows: Row, scored: Scored, moved: alerts.Moved) -> None:
+        """Write an event for every row that opened, worsened or closed in this wave."""
+        changes: tuple[tuple[Change, NDArray[np.bool_]], ...] = (
+            ("open", moved.opened),
+            ("update", moved.updated),
+            ("close", moved.closed),
+        )
+        for change, mask in changes:
+            for i in np.flatnonzero(mask):
+                observed = Observed.of(scored, rows, int(i), accepted=bool(moved.accepted[i]))
+                self.result.alerts.append(anomaly_event(self.group, self._sighting(int(at[i])), change, observed))
+
+    def _sighting(self, position: int) -> Sighting:
+        """Return where the sample at `position` came from."""
+        number = int(np.searchsorted(self.starts, position, side="right")) - 1
+        part, at = self.parts[number], position - int(self.starts[number])
+        samples = part.samples
+        slot, offset = int(samples.slots[at]), int(samples.offsets[at])
+        return Sighting(part.slab.keys[slot], part.partition, offset, int(samples.times_ms[at]))
+
+
+def _relearn(settings: DetectorSettings, rows: Row) -> Row:
+    """A level that persisted under an alert is accepted: what was learnt weighs little against what comes."""
+    rows["observed"] = np.minimum(rows["observed"], 32.0)
+    rows["samples"] = np.minimum(rows["samples"], settings.warmup_samples)
+    rows["model_samples"] = np.minimum(rows["model_samples"], scoring.MODEL_WARMUP_SAMPLES)
+    return rows
+
+
+def _beyond_guard(settings: DetectorSettings, values: F) -> NDArray[np.bool_]:
+    """Return which samples (n,) have a channel beyond its guard rail; a missing value is beyond none."""
+    beyond = np.zeros(len(values), dtype=bool)
+    for channel, guard in settings.guard:
+        column = values[:, settings.channels.index(channel)]
+        if guard.min is not None:
+            beyond |= column < guard.min
+        if guard.max is not None:
+            beyond |= column > guard.max
+    return beyond
+
+
+def _sweep_silent(group: Group, part: Part, slots: Index, rows: Row, result: Step) -> None:
+    """Open a silence for every stream that fell silent while its partition's watermark moved on.
+
+    `rows` are the moved copies of the rows at `slots`; the slab's other rows are judged as they stand.
+    """
+    settings = group.detector.settings
+    view = part.slab.view()
+    due = alerts.silent_rows(settings.alert, view, part.watermark_ms, settings.warmup_samples) & (view["silent"] == 0)
+    due[slots] = False
+    others = np.flatnonzero(due)
+    if len(others):
+        fallen = part.slab.take(others)
+        _fall_silent(group, part, others, fallen, result)
+        result.deltas.append((part.slab, Delta(others, fallen)))
+    late = alerts.silent_rows(settings.alert, rows, part.watermark_ms, settings.warmup_samples) & (rows["silent"] == 0)
+    if late.any():
+        fallen = rows[late]
+        _fall_silent(group, part, slots[late], fallen, result)
+        rows[late] = fallen
+
+
+def _fall_silent(group: Group, part: Part, slots: Index, rows: Row, result: Step) -> None:
+    rows["silent"] = 1
+    for slot, row in zip(slots, rows, strict=True):
+        result.alerts.append(silence_event(group, part.slab.keys[slot], part.partition, row, None))
+
+
+def _count(result: Step, group: str, reason: DropReason, count: int) -> None:
+    if count:
+        result.dropped[group, reason] = result.dropped.get((group, reason), 0) + count

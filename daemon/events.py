@@ -1,0 +1,197 @@
+"""What happens in the daemon, as data: one event moves the metrics and writes the log line, so they cannot disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.types import DropReason, Rejected, TopicPartition
+
+StreamState = Literal["warming", "ready", "stale"]
+TrainingOutcome = Literal["published", "failed", "too_little_history"]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCommitted:
+    """A turn's transaction was committed."""
+
+    records: int
+    samples: int
+    poll_seconds: float
+    step_seconds: float
+    commit_seconds: float
+    scores: Mapping[str, NDArray[np.float64]]  # by group, one for each sample; NaN while warming or when dropped
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFailed:
+    """A turn's transaction was aborted or its outcome is unknown; its partitions are restored."""
+
+    why: str
+    partitions: tuple[TopicPartition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsRejected:
+    """Records of one poll that went to the dead-letter topic."""
+
+    rejected: tuple[Rejected, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesDropped:
+    """Well-formed samples that were counted and left out."""
+
+    group: str
+    reason: DropReason
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlertChanged:
+    """An alert was opened, updated or closed, and the change is committed."""
+
+    group: str
+    change: Literal["open", "update", "close"]
+    rule: Literal["anomaly", "guard", "silence"]
+    alert_id: str
+    stream: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsCounted:
+    """How many streams of a group are in which state, and how many alerts are open in it."""
+
+    group: str
+    by_state: Mapping[StreamState, int]
+    alerts_open: int
+    streams_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class LagMeasured:
+    """How far behind the input a partition is."""
+
+    partition: TopicPartition
+    records: int
+    seconds: float  # wall clock minus the newest event time seen
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRestored:
+    """A partition's state was loaded and replayed; it is being scored from now on."""
+
+    partition: TopicPartition
+    seconds: float
+    pages: int
+    replayed_records: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionDropped:
+    """A partition went to another member."""
+
+    partition: TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class StateDiscarded:
+    """State of a partition could not be used, and that part starts afresh."""
+
+    partition: TopicPartition
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateFlushed:
+    """Pages were written in a committed transaction."""
+
+    pages: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSwapped:
+    """A group scores with another model from this turn on."""
+
+    group: str
+    model_id: str
+    trained_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRefused:
+    """An artefact could not be used; the model that runs stays."""
+
+    group: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStarted:
+    """A training child process was started."""
+
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgressed:
+    """A training child process finished an epoch."""
+
+    group: str
+    epoch: int
+    epochs_max: int
+    validation_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLost:
+    """No broker answered; the loop waits and tries again."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFinished:
+    """A training child process ended."""
+
+    group: str
+    outcome: TrainingOutcome
+    seconds: float
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether every assigned partition is restored."""
+
+    ready: bool
+    partitions_assigned: int
+    partitions_restoring: int
+
+
+Event = (
+    TurnCommitted
+    | TurnFailed
+    | RecordsRejected
+    | SamplesDropped
+    | AlertChanged
+    | StreamsCounted
+    | LagMeasured
+    | PartitionRestored
+    | PartitionDropped
+    | StateDiscarded
+    | StateFlushed
+    | ModelSwapped
+    | ModelRefused
+    | TrainingStarted
+    | TrainingProgressed
+    | TrainingFinished
+    | BrokerLost
+    | Readiness
+)

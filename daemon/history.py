@@ -1,0 +1,108 @@
+"""History to learn from: the newest records of the input, or a file, as one series for each stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.intake import Intake
+from daemon.ports import Broker
+from daemon.state import GroupLayout, PartitionState
+from daemon.types import Bounds, TopicPartition
+from detectors.train import StreamHistory
+
+Block = tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.float64]]  # slots, times, values
+
+FETCH_RECORDS_MAX = 5000
+FETCH_WAIT_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Gathered:
+    """The histories of one group, and the input offsets that they came from (first and last)."""
+
+    histories: list[StreamHistory]
+    offsets: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are in all."""
+        return sum(len(history.times_ms) for history in self.histories)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which offsets to read: all of them where not said, and of those the last `samples_max`."""
+
+    samples_max: int
+    first: int | None = None
+    end: int | None = None
+
+    def within(self, held: Bounds) -> Bounds:
+        """Return the part of what the partition holds that is read."""
+        end = held.end if self.end is None else min(self.end, held.end)
+        first = held.first if self.first is None else max(self.first, held.first)
+        return Bounds(max(first, end - self.samples_max), end)
+
+
+class Gatherer:
+    """Collects the samples of one group by stream, the newest `samples_max` of each partition's share."""
+
+    def __init__(self, intake: Intake, group: str, layout: GroupLayout) -> None:
+        self._intake, self._group, self._layout = intake, group, layout
+
+    def partition(
+        self, broker: Broker, partition: TopicPartition, span: Span, progress: Callable[[int], None]
+    ) -> Gathered:
+        """Read `span` of `partition`, as it stands now, and return its samples by stream.
+
+        `progress` is told the records read so far.
+        """
+        bounds = span.within(broker.bounds(partition))
+        start, samples_max = bounds.first, span.samples_max
+        cursor = broker.cursor(partition, start)
+        state = PartitionState.empty({self._group: self._layout}, start)
+        blocks: list[Block] = []
+        read = 0
+        try:
+            while cursor.position < bounds.end:
+                fetched = cursor.fetch(FETCH_RECORDS_MAX, FETCH_WAIT_SECONDS)
+                records = [record for record in fetched if record.offset < bounds.end]
+                if records:
+                    part = self._intake.take(partition, records, state).parts[self._group]
+                    blocks.append((part.samples.slots, part.samples.times_ms, part.samples.values))
+                    read += len(records)
+                    progress(read)
+        finally:
+            cursor.close()
+        name = f"{partition.topic}-{partition.partition}"
+        return Gathered(_by_stream(blocks, samples_max), {name: (start, bounds.end - 1)} if read else {})
+
+
+def _by_stream(blocks: Sequence[Block], samples_max: int) -> list[StreamHistory]:
+    """Return one history for each slot: its samples in order of time, without repeats."""
+    if not blocks:
+        return []
+    slots = np.concatenate([block[0] for block in blocks])[-samples_max:]
+    times_ms = np.concatenate([block[1] for block in blocks])[-samples_max:]
+    values = np.concatenate([block[2] for block in blocks])[-samples_max:]
+    order = np.lexsort((times_ms, slots))
+    slots, times_ms, values = slots[order], times_ms[order], values[order]
+    fresh = np.r_[True, (slots[1:] != slots[:-1]) | (times_ms[1:] > times_ms[:-1])]
+    slots, times_ms, values = slots[fresh], times_ms[fresh], values[fresh]
+    cuts = np.flatnonzero(slots[1:] != slots[:-1]) + 1
+    pairs = zip(np.split(times_ms, cuts), np.split(values, cuts), strict=True)
+    return [StreamHistory(times, block) for times, block in pairs]
+
+
+def joined(parts: Iterable[Gathered]) -> Gathered:
+    """Return all histories together."""
+    result = Gathered([])
+    for part in parts:
+        result.histories.extend(part.histories)
+        result.offsets.update(part.offsets)
+    return result
+

@@ -1,0 +1,209 @@
+"""The main loop: turn after turn, each one poll, decode, step, one transaction, apply."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon import codec, events, state
+from daemon.engine import Step, step
+from daemon.errors import BrokerUnavailable, TransactionFailed
+from daemon.intake import Intake, Taken
+from daemon.partitions import Partitions, settle
+from daemon.ports import Source, Writer
+from daemon.state import GroupLayout
+from daemon.types import Outgoing, Polled, TopicPartition
+
+RETRY_SECONDS = 0.5
+RESTORING_POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """What the loop was told: sizes, times, and the topics it writes."""
+
+    records_max: int
+    poll_seconds: float
+    flush_seconds: float
+    state_topic: str
+    alerts_topic: str
+    dead_letters_topic: str
+    dead_letter_bytes_max: int
+    scores_topic: str | None  # None: scores are not written
+    scores_floor: float | None  # None: every score is
+    layouts: Mapping[str, GroupLayout]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The ports and pieces that the loop drives."""
+
+    source: Source
+    writer: Writer
+    intake: Intake
+    partitions: Partitions
+    note: Callable[[events.Event], None]
+    monotonic: Callable[[], float]
+    after_turn: Callable[[float], None]  # called with the monotonic time after every turn that went well
+
+
+class Loop:
+    """Owns the turns. Everything happens on the thread that calls `run`."""
+
+    def __init__(self, settings: LoopSettings, around: Surroundings, stop: threading.Event) -> None:
+        self._settings, self._around, self._stop = settings, around, stop
+        self._flushed_at = around.monotonic()
+        self._writer_open = False
+
+    def run(self) -> None:
+        """Turn until `stop` is set, then drain. Raises Fenced and RestoreStalled; both end the process."""
+        while not self._stop.is_set():
+            try:
+                self.turn()
+            except BrokerUnavailable as error:
+                self._around.note(events.BrokerLost(str(error)))
+                self._stop.wait(RETRY_SECONDS)
+        self.drain()
+
+    def turn(self) -> None:
+        """Poll, decode, step, commit, apply. Nothing has happened before the commit; after an abort nothing has."""
+        self._ensure_writer()
+        partitions, clock = self._around.partitions, self._around.monotonic
+        started = clock()
+        polled = self._around.source.poll(
+            self._settings.records_max, RESTORING_POLL_SECONDS if partitions.restoring else self._settings.poll_seconds
+        )
+        partitions.follow(polled)
+        partitions.restore_slice()
+        self._adopt()
+        polled_at = clock()
+        taken = self._take(polled)
+        caused = step(partitions.batch(list(taken.values()), partitions.states))
+        stepped_at = clock()
+        if self._commit(polled, taken, caused):
+            times = (polled_at - started, stepped_at - polled_at, clock() - stepped_at)
+            self._tell(polled, taken, caused, times)
+        self._around.after_turn(clock())
+
+    def drain(self) -> None:
+        """Write what the pages lack and leave the group; the next owner has nothing to replay."""
+        try:
+            if self._around.partitions.states:
+                self._ensure_writer()
+                self._transact([], {}, list(self._around.partitions.states))
+        except (BrokerUnavailable, TransactionFailed) as error:
+            # nothing is lost: the next owner replays from the last manifest
+            self._around.note(events.TurnFailed(f"while draining: {error}", ()))
+        finally:
+            self._around.source.close()
+            self._around.writer.close()
+
+    def _ensure_writer(self) -> None:
+        if not self._writer_open:
+            self._around.writer.open()
+            self._writer_open = True
+
+    def _adopt(self) -> None:
+        """Swap models at the turn boundary; the moved rows are written at once, so that no replay crosses a swap."""
+        changed = self._around.partitions.adopt_models()
+        if changed:
+            self._transact([], {}, changed)
+
+    def _take(self, polled: Polled) -> dict[TopicPartition, Taken]:
+        states = self._around.partitions.states
+        return {
+            partition: self._around.intake.take(partition, records, states[partition])
+            for partition, records in polled.records.items()
+            if partition in states and records
+        }
+
+    def _commit(self, polled: Polled, taken: Mapping[TopicPartition, Taken], caused: Step) -> bool:
+        """Write all that the turn caused and move the offsets, then apply; return whether there was anything to do."""
+        due = self._due_for_flush(taken)
+        if not taken and not due:
+            return False
+        messages = [*self._outputs(caused), *self._dead_letters(polled, taken)]
+        offsets = {partition: each.next_offset for partition, each in taken.items()}
+        if self._transact(messages, offsets, due):
+            for partition, each in taken.items():
+                settle(self._around.partitions.states[partition], each, caused.deltas)
+            return bool(taken)
+        return False
+
+    def _due_for_flush(self, taken: Mapping[TopicPartition, Taken]) -> list[TopicPartition]:
+        """Return the partitions whose pages go into this turn's transaction.
+
+        A partition without any manifest gets one at once: from there a replay can start.
+        """
+        states = self._around.partitions.states
+        if self._around.monotonic() - self._flushed_at < self._settings.flush_seconds:
+            return [partition for partition in taken if states[partition].flushed_offset is None]
+        self._flushed_at = self._around.monotonic()
+        return [tp for tp, each in states.items() if each.flushed_offset != each.next_offset]
+
+    def _transact(
+        self, messages: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], flushed: Sequence[TopicPartition]
+    ) -> bool:
+        """Commit messages, offsets and the pages of `flushed`, all or nothing; after a failure restore everything."""
+        partitions = self._around.partitions
+        pages = {tp: state.flush(self._settings.state_topic, tp, partitions.states[tp], self._settings.layouts) for tp in flushed}
+        outgoing = [*messages, *(message for written, _ in pages.values() for message in written)]
+        try:
+            self._around.writer.commit(outgoing, offsets, self._around.source.membership())
+        except TransactionFailed as error:
+            self._writer_open = False
+            self._around.note(events.TurnFailed(str(error), tuple(offsets)))
+            partitions.restore_again()
+            return False
+        for tp, (_, numbers) in pages.items():
+            state.mark_flushed(partitions.states[tp], numbers)
+        if pages:
+            written = [message for each, _ in pages.values() for message in each]
+            self._around.note(events.StateFlushed(len(written), sum(len(one.value or b"") for one in written)))
+        return True
+
+    def _outputs(self, caused: Step) -> list[Outgoing]:
+        messages = [codec.alert(self._settings.alerts_topic, event) for event in caused.alerts]
+        if self._settings.scores_topic is not None:
+            for found in caused.scores:
+                messages.extend(codec.scores(self._settings.scores_topic, found, self._settings.scores_floor))
+        return messages
+
+    def _dead_letters(self, polled: Polled, taken: Mapping[TopicPartition, Taken]) -> list[Outgoing]:
+        topic, bytes_max = self._settings.dead_letters_topic, self._settings.dead_letter_bytes_max
+        return [
+            message
+            for partition, each in taken.items()
+            for message in codec.dead_letters(topic, each.rejected, polled.records[partition], bytes_max)
+        ]
+
+    def _tell(
+        self, polled: Polled, taken: Mapping[TopicPartition, Taken], caused: Step, seconds: tuple[float, float, float]
+    ) -> None:
+        """Note what a committed turn did; only what is committed is ever counted."""
+        note = self._around.note
+        note(events.TurnCommitted(
+            records=sum(len(polled.records[partition]) for partition in taken),
+            samples=sum(each.samples for each in taken.values()),
+            poll_seconds=seconds[0], step_seconds=seconds[1], commit_seconds=seconds[2],
+            scores=_scores(caused),
+        ))
+        rejected = tuple(each for one in taken.values() for each in one.rejected)
+        if rejected:
+            note(events.RecordsRejected(rejected))
+        for (group, reason), count in caused.dropped.items():
+            note(events.SamplesDropped(group, reason, count))
+        for alert in caused.alerts:
+            note(events.AlertChanged(alert.group, alert.change, alert.rule, alert.alert_id, alert.stream, alert.score or 0.0))
+
+
+def _scores(caused: Step) -> dict[str, NDArray[np.float64]]:
+    """Return the scores of all samples by group; NaN for warming streams and dropped samples."""
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for each in caused.scores:
+        found.setdefault(each.group, []).append(each.score)
+    return {group: np.concatenate(columns) for group, columns in found.items()}

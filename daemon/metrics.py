@@ -1,0 +1,274 @@
+"""Every metric that the daemon exports, declared once, each with what an operator should make of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram", "info"]
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_RESTORE_SECONDS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_SCORES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.5, 2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One metric: its name, what it means to an operator, its label names and, for a histogram, its upper bounds."""
+
+    kind: Kind
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+
+
+class Metrics(Enum):
+    """The table; its members are the only names by which numbers are moved, so a wrong one is a type error."""
+
+    @property
+    def declared(self) -> Declared:
+        """The declaration behind this member."""
+        value: Declared = self.value
+        return value
+
+    RECORDS = Declared(
+        "counter",
+        "longwatch_records_total",
+        "Kafka messages read in committed turns. If it stands still while producers write, look at "
+        "longwatch_lag_records and at failed turns.",
+    )
+    SAMPLES = Declared(
+        "counter",
+        "longwatch_samples_total",
+        "Samples of the group in committed turns, the ones that were dropped included. If records rise and this does "
+        "not, look at rejected records and at the selectors of the groups.",
+        ("group",),
+    )
+    TURNS = Declared(
+        "counter",
+        "longwatch_turns_total",
+        "Turns by outcome. A failed turn is repeated from the last commit, nothing is lost; many of them mean "
+        "that the broker or the network is in trouble.",
+        ("outcome",),
+    )
+    TURN_SECONDS = Declared(
+        "histogram",
+        "longwatch_turn_seconds",
+        "Time of a turn by phase. A slow commit points to the broker, a slow step to too little CPU; a slow poll "
+        "only means that little arrives.",
+        ("phase",),
+        _SECONDS,
+    )
+    SCORE = Declared(
+        "histogram",
+        "longwatch_score",
+        "Scores of the samples; 1 is the threshold. If far more than the expected share lies above 1, the model "
+        "no longer fits: train it again.",
+        ("group",),
+        _SCORES,
+    )
+    ALERTS_OPEN = Declared(
+        "gauge",
+        "longwatch_alerts_open",
+        "Alerts that are open now. Many at once usually have one cause in common; read the alerts topic for the "
+        "streams.",
+        ("group",),
+    )
+    ALERTS = Declared(
+        "counter",
+        "longwatch_alerts_total",
+        "Changes of alerts that were committed to the alerts topic, by kind of change and by the rule that fired.",
+        ("group", "change", "rule"),
+    )
+    STREAMS = Declared(
+        "gauge",
+        "longwatch_streams",
+        "Streams remembered, by state. Many that stay `warming` get too few samples; many `stale` ones stopped "
+        "sending.",
+        ("group", "state"),
+    )
+    STREAMS_MAX = Declared(
+        "gauge",
+        "longwatch_streams_max",
+        "Limit of streams in the group. When longwatch_streams reaches it, new streams are rejected: raise "
+        "max_streams or narrow the selectors.",
+        ("group",),
+    )
+    LAG_RECORDS = Declared(
+        "gauge",
+        "longwatch_lag_records",
+        "Records of a partition that were not read yet. If it grows, the daemon is too slow or stands still: add "
+        "members or CPU.",
+        ("topic", "partition"),
+    )
+    LAG_SECONDS = Declared(
+        "gauge",
+        "longwatch_lag_seconds",
+        "Age of the newest event time seen in a partition. High with longwatch_lag_records at 0 means that the "
+        "producers are late or silent, not the daemon.",
+        ("topic", "partition"),
+    )
+    REJECTED = Declared(
+        "counter",
+        "longwatch_records_rejected_total",
+        "Records that went to the dead-letter topic, by reason. The headers there name the origin and the detail.",
+        ("topic", "reason"),
+    )
+    DROPPED = Declared(
+        "counter",
+        "longwatch_samples_dropped_total",
+        "Well-formed samples that were left out. Many `late` or `duplicate` ones: a producer repeats itself or "
+        "writes one stream to several partitions.",
+        ("group", "reason"),
+    )
+    TRANSACTIONS = Declared(
+        "counter",
+        "longwatch_transactions_total",
+        "Kafka transactions by outcome. Failed ones were aborted or have an unknown outcome; their partitions "
+        "are restored.",
+        ("outcome",),
+    )
+    BROKER_LOST = Declared(
+        "counter",
+        "longwatch_broker_lost_total",
+        "Times that no broker answered. The loop waits, tries again and reads on where it stood; if it goes on, look "
+        "at the brokers, the network and the credentials.",
+    )
+    FLUSH_TIME = Declared(
+        "gauge",
+        "longwatch_state_flush_timestamp_seconds",
+        "When pages of state were last written, in seconds since 1970; absent before the first time.",
+    )
+    FLUSH_AGE = Declared(
+        "gauge",
+        "longwatch_state_flush_age_seconds",
+        "Time since pages of state were last written, or since the start. Far above state.flush_seconds while "
+        "samples arrive, a restart replays that much.",
+    )
+    PAGES = Declared(
+        "counter",
+        "longwatch_state_pages_written_total",
+        "Pages of state written to the state topic.",
+    )
+    BYTES = Declared(
+        "counter",
+        "longwatch_state_bytes_written_total",
+        "Bytes of state written to the state topic. If it costs too much, raise state.flush_seconds.",
+    )
+    DISCARDED = Declared(
+        "counter",
+        "longwatch_state_discarded_total",
+        "Times that stored state could not be used and a partition started afresh. Streams there warm up again; "
+        "the log says why.",
+    )
+    RESTORE_SECONDS = Declared(
+        "histogram",
+        "longwatch_restore_seconds",
+        "Time to load and replay one partition. If it grows, lower state.flush_seconds.",
+        (),
+        _RESTORE_SECONDS,
+    )
+    RESTORED_RECORDS = Declared(
+        "counter",
+        "longwatch_restored_records_total",
+        "Records replayed silently while restoring.",
+    )
+    PARTITIONS = Declared(
+        "gauge",
+        "longwatch_partitions",
+        "Partitions of this member: assigned, and those of them still restoring. None assigned: there are more "
+        "members than partitions.",
+        ("state",),
+    )
+    MODEL_INFO = Declared(
+        "info",
+        "longwatch_model_info",
+        "The model that a group scores with; absent while it scores without one.",
+        ("group", "model_id"),
+    )
+    MODEL_SAMPLES = Declared(
+        "gauge",
+        "longwatch_model_trained_samples",
+        "Samples that the model in use was trained on.",
+        ("group",),
+    )
+    MODELS_REFUSED = Declared(
+        "counter",
+        "longwatch_models_refused_total",
+        "Artefacts that could not be used; the model that ran before stays. The log says why.",
+        ("group",),
+    )
+    TRAINING_RUNS = Declared(
+        "counter",
+        "longwatch_training_runs_total",
+        "Trainings that ended, by outcome. `failed` is explained in the log; `too_little_history` is tried again "
+        "later.",
+        ("group", "outcome"),
+    )
+    TRAINING_RUNNING = Declared(
+        "gauge",
+        "longwatch_training_running",
+        "1 while a training runs beside the loop.",
+        ("group",),
+    )
+    TRAINING_SECONDS = Declared(
+        "gauge",
+        "longwatch_training_seconds",
+        "How long the last training took.",
+        ("group",),
+    )
+    BUILD_INFO = Declared(
+        "info",
+        "longwatch_build_info",
+        "Versions that run here.",
+        ("version", "python", "torch"),
+    )
+    CONFIG_INFO = Declared(
+        "info",
+        "longwatch_config_info",
+        "Checksum of the configuration in use, without its secrets; it changes when a setting does.",
+        ("checksum",),
+    )
+    READY = Declared(
+        "gauge",
+        "longwatch_ready",
+        "1 when every assigned partition is restored. If it stays 0, look at longwatch_partitions and at the log "
+        "for what restoring waits for.",
+    )
+    PROGRESS_TIME = Declared(
+        "gauge",
+        "longwatch_last_progress_timestamp_seconds",
+        "When the loop last made progress, in seconds since 1970. If it stands still, the loop hangs and the "
+        "supervisor should restart the daemon.",
+    )
+    LINES_SUPPRESSED = Declared(
+        "counter",
+        "longwatch_log_lines_suppressed_total",
+        "Log lines left out because there were too many of one kind in a minute; the metrics still count what "
+        "they would have said.",
+        ("event",),
+    )
+
+
+def reference() -> str:
+    """Return the page that explains every metric, in Markdown (docs/metrics.md)."""
+    return _PREFACE + "".join(_row(one.declared) for one in Metrics)
+
+
+_PREFACE = """\
+# Metrics
+
+Generated from the table in `daemon/metrics.py`; a test keeps this page fresh. The daemon serves them on `/metrics`,
+together with `process_*` (CPU, memory, open files, start time). No metric has a label per stream, so the number of
+series does not grow with the number of streams.
+
+| metric | kind | labels | what it means, and what to do |
+|---|---|---|---|
+"""
+
+
+def _row(declared: Declared) -> str:
+    labels = ", ".join(f"`{label}`" for label in declared.labels)
+    return f"| `{declared.name}` | {declared.kind} | {labels} | {declared.help} |\n"

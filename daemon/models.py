@@ -1,0 +1,154 @@
+"""Which model is live: the models topic read to its end, every artefact checked, the newest good one offered.
+
+A key `model/GROUP/ID` carries an artefact, a key `current/GROUP` the id that all members should score with.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from daemon import events
+from daemon.errors import BrokerUnavailable
+from daemon.ports import Broker, Cursor
+from daemon.types import Outgoing, Record, TopicPartition
+from detectors.adopt import Calibration
+from detectors.artefact import Artefact, ArtefactError, loads, model_id
+from detectors.network import Network
+from detectors.scoring import CLOCK_INPUTS, Detector
+from detectors.settings import DetectorSettings
+
+FETCH_RECORDS_MAX = 50
+WATCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveModel:
+    """An artefact made ready to score with."""
+
+    detector: Detector
+    calibration: Calibration
+    trained_samples: int
+
+
+def messages(topic: str, group: str, artefact: bytes, retired: Sequence[str]) -> list[Outgoing]:
+    """Return the messages that publish `artefact` for `group` and delete the `retired` ids."""
+    name = model_id(artefact)
+    gone = [Outgoing(topic, 0, f"model/{group}/{each}".encode(), None) for each in retired if each != name]
+    return [
+        Outgoing(topic, 0, f"model/{group}/{name}".encode(), artefact),
+        Outgoing(topic, 0, f"current/{group}".encode(), name.encode()),
+        *gone,
+    ]
+
+
+def published(broker: Broker, topic: str, group: str) -> list[str]:
+    """Return the ids of the models of `group` that the topic holds, oldest first. Raises BrokerUnavailable."""
+    partition = TopicPartition(topic, 0)
+    end, cursor = broker.bounds(partition).end, broker.cursor(partition, 0)
+    found: dict[str, None] = {}
+    prefix = f"model/{group}/".encode()
+    try:
+        while cursor.position < end:
+            for record in cursor.fetch(FETCH_RECORDS_MAX, WATCH_SECONDS):
+                if record.key is not None and record.key.startswith(prefix):
+                    name = record.key.removeprefix(prefix).decode("utf-8", "replace")
+                    found.pop(name, None)
+                    if record.value is not None:
+                        found[name] = None
+    finally:
+        cursor.close()
+    return list(found)
+
+
+class ModelStore:
+    """All usable models by group and id. Reads the topic on a thread of its own; what it hands out is immutable."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        topic: str,
+        groups: Mapping[str, DetectorSettings],
+        note: Callable[[events.Event], None],
+    ) -> None:
+        self._broker, self._groups, self._note = broker, groups, note
+        self._partition = TopicPartition(topic, 0)
+        self._cursor: Cursor | None = None
+        self._models: dict[tuple[str, str], LiveModel] = {}
+        self._current: dict[str, str] = {}
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Read what is there, then go on watching until `close`. Raises BrokerUnavailable."""
+        end = self._broker.bounds(self._partition).end
+        self._cursor = self._broker.cursor(self._partition, 0)
+        while self._cursor.position < end:
+            self._take(self._cursor.fetch(FETCH_RECORDS_MAX, WATCH_SECONDS))
+        self._thread = threading.Thread(target=self._watch, name="models", daemon=True)
+        self._thread.start()
+
+    def current(self, group: str) -> LiveModel | None:
+        """Return the model that `group` should score with, None before the first training."""
+        return self.find(group, self._current.get(group, ""))
+
+    def find(self, group: str, name: str) -> LiveModel | None:
+        """Return one model by its id, None when it is not (or no longer) known."""
+        return self._models.get((group, name))
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._cursor is not None:
+            self._cursor.close()
+
+    def _watch(self) -> None:
+        assert self._cursor is not None
+        while not self._stop.is_set():
+            try:
+                self._take(self._cursor.fetch(FETCH_RECORDS_MAX, WATCH_SECONDS))
+            except BrokerUnavailable:
+                self._stop.wait(WATCH_SECONDS)
+
+    def _take(self, records: Sequence[Record]) -> None:
+        for record in records:
+            kind, _, rest = (record.key or b"").decode("utf-8", "replace").partition("/")
+            group, _, name = rest.partition("/")
+            if group not in self._groups:
+                continue
+            if kind == "current" and record.value is not None:
+                self._point(group, record.value.decode("utf-8", "replace"))
+            elif kind == "model" and record.value is None:
+                self._models.pop((group, name), None)
+            elif kind == "model" and record.value is not None:
+                self._admit(group, record.value)
+
+    def _admit(self, group: str, data: bytes) -> None:
+        try:
+            artefact = loads(data)
+            self._models[group, model_id(data)] = ready(artefact, model_id(data), self._groups[group])
+        except ArtefactError as error:
+            self._note(events.ModelRefused(group, str(error)))
+
+    def _point(self, group: str, name: str) -> None:
+        if (group, name) in self._models:
+            self._current[group] = name
+        else:
+            self._note(events.ModelRefused(group, f"the current model {name} is not in the topic, or was refused"))
+
+
+def ready(artefact: Artefact, name: str, settings: DetectorSettings) -> LiveModel:
+    """Return a model to score with. Raises ArtefactError when it was made for other settings."""
+    if artefact.model != settings.model or artefact.channels != settings.channels:
+        raise ArtefactError(
+            f"artefact {name}: made for {artefact.model} and channels {artefact.channels}, "
+            f"configured are {settings.model} and {settings.channels}; train the group again"
+        )
+    network = Network.from_artefact(artefact)
+    if network.features != 2 * len(settings.channels) + CLOCK_INPUTS:
+        raise ArtefactError(f"artefact {name}: reads {network.features} inputs; train the group again")
+    calibration = {key: value.astype("float32") for key, value in artefact.calibration.items()}
+    return LiveModel(Detector(settings, network, name), calibration, artefact.lineage.trained_samples)

@@ -1,0 +1,177 @@
+"""The partitions this member owns: which are restored, which are on their way, and which model moved their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from daemon import events
+from daemon.alert_events import Group
+from daemon.engine import Part, step
+from daemon.intake import Intake, Taken
+from daemon.models import LiveModel, ModelStore
+from daemon.ports import Broker, Source
+from daemon.restore import Restore, RestoreSettings
+from daemon.state import PartitionState
+from daemon.types import Polled, Record, TopicPartition
+from detectors.adopt import adopt
+from detectors.scoring import Detector
+from detectors.slab import Delta, Slab
+
+Batch = Sequence[tuple[Group, Sequence[Part]]]
+
+ADOPT_ROWS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What the partitions need of their surroundings."""
+
+    broker: Broker
+    source: Source
+    intake: Intake
+    models: ModelStore
+    groups: Mapping[str, Group]  # without a network: the models come from the store
+    restore: RestoreSettings
+    note: Callable[[events.Event], None]
+    clock: Callable[[], float]  # monotonic seconds
+
+
+class Partitions:
+    """Owned partitions. A partition's samples are scored only while it is in `states`."""
+
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
+        self.states: dict[TopicPartition, PartitionState] = {}
+        self._restoring: dict[TopicPartition, Restore | None] = {}
+
+    @property
+    def restoring(self) -> int:
+        """How many partitions are on their way."""
+        return len(self._restoring)
+
+    def follow(self, polled: Polled) -> None:
+        """Drop what went to another member, begin to restore what came."""
+        for partition in polled.revoked:
+            self._drop(partition)
+        for partition in polled.assigned:
+            self._restoring[partition] = None
+        if polled.revoked or polled.assigned:
+            self._tell_readiness()
+
+    def restore_again(self) -> None:
+        """Forget every state and restore it from the broker: after a transaction whose outcome is not known."""
+        for partition in [*self.states, *self._restoring]:
+            self._watched.source.pause(partition)
+            self._close(partition)
+            self.states.pop(partition, None)
+            self._restoring[partition] = None
+        self._tell_readiness()
+
+    def restore_slice(self) -> None:
+        """Do a slice of the first restore that waits; deliver its partition when it is done."""
+        partition = next(iter(self._restoring), None)
+        if partition is None:
+            return
+        watched, now = self._watched, self._watched.clock()
+        restore = self._restoring[partition]
+        if restore is None:
+            committed = watched.source.committed(partition)
+            restore = Restore(watched.broker, partition, committed, watched.restore, now)
+            self._restoring[partition] = restore
+        if restore.advance(lambda state, records: self._replay(partition, state, records), now):
+            self._finish(partition, restore)
+
+    def adopt_models(self) -> list[TopicPartition]:
+        """Move every restored partition to the models that are current; return those whose rows changed."""
+        changed = set()
+        for group in self._watched.groups:
+            model = self._watched.models.current(group)
+            behind = [tp for tp, state in self.states.items() if model and _model_of(state, group) != model.detector.model_id]
+            if model is None or not behind:
+                continue
+            for partition in behind:
+                _adopt(self.states[partition], group, model)
+            self._watched.note(events.ModelSwapped(group, model.detector.model_id, model.trained_samples))
+            changed.update(behind)
+        return sorted(changed)
+
+    def batch(self, taken: Sequence[Taken], states: Mapping[TopicPartition, PartitionState]) -> Batch:
+        """Return the step's input: for each group its parts, with the detector that their rows were moved by."""
+        result: list[tuple[Group, list[Part]]] = []
+        for name, group in self._watched.groups.items():
+            by_model: dict[str, list[Part]] = {}
+            for each in taken:
+                part = each.parts[name]
+                by_model.setdefault(_model_of(states[part.partition], name), []).append(part)
+            result.extend((self._group(group, model_id), parts) for model_id, parts in by_model.items())
+        return result
+
+    def _group(self, group: Group, model_id: str) -> Group:
+        model = self._watched.models.find(group.name, model_id)
+        return replace(group, detector=model.detector) if model else group
+
+    def _replay(self, partition: TopicPartition, state: PartitionState, records: list[Record]) -> None:
+        """Move `state` past `records` as the turns did that committed them, telling nobody."""
+        self._ensure_models(partition, state)
+        taken = self._watched.intake.take(partition, records, state)
+        settle(state, taken, step(self.batch([taken], {partition: state})).deltas)
+
+    def _ensure_models(self, partition: TopicPartition, state: PartitionState) -> None:
+        """Rows that were moved by a model which is gone go on with none, until the current one is adopted."""
+        for group, model_id in state.models.items():
+            if model_id and self._watched.models.find(group, model_id) is None:
+                self._watched.note(events.ModelRefused(group, f"the rows of {partition} need model {model_id}: it is gone"))
+                _adopt(state, group, LiveModel(Detector(self._watched.groups[group].detector.settings), {}, 0))
+
+    def _finish(self, partition: TopicPartition, restore: Restore) -> None:
+        watched = self._watched
+        state = restore.state
+        assert state is not None
+        self._ensure_models(partition, state)
+        for why in restore.discarded:
+            watched.note(events.StateDiscarded(partition, why))
+        seconds = watched.clock() - restore.started
+        watched.note(events.PartitionRestored(partition, seconds, restore.pages, restore.replayed))
+        del self._restoring[partition]
+        self.states[partition] = state
+        watched.source.resume_at(partition, state.next_offset)
+        self._tell_readiness()
+
+    def _drop(self, partition: TopicPartition) -> None:
+        self._close(partition)
+        self._restoring.pop(partition, None)
+        self.states.pop(partition, None)
+        self._watched.note(events.PartitionDropped(partition))
+
+    def _close(self, partition: TopicPartition) -> None:
+        restore = self._restoring.get(partition)
+        if restore is not None:
+            restore.close()
+
+    def _tell_readiness(self) -> None:
+        assigned = len(self.states) + len(self._restoring)
+        self._watched.note(events.Readiness(not self._restoring, assigned, len(self._restoring)))
+
+
+def settle(state: PartitionState, taken: Taken, deltas: Sequence[tuple[Slab, Delta]]) -> None:
+    """Apply what a committed turn caused to one partition."""
+    own = {id(slab) for slab in state.slabs.values()}
+    for slab, delta in deltas:
+        if id(slab) in own:
+            slab.apply(delta)
+    state.next_offset = taken.next_offset
+    state.watermark_ms = taken.watermark_ms
+
+
+def _model_of(state: PartitionState, group: str) -> str:
+    return state.models.get(group, "")
+
+
+def _adopt(state: PartitionState, group: str, model: LiveModel) -> None:
+    """Move a slab's rows to another network; all its pages must be written before anything else is."""
+    slab = state.slabs[group]
+    for slots in slab.blocks(ADOPT_ROWS):
+        slab.apply(Delta(slots, adopt(model.detector, slab.take(slots), model.calibration)))
+    slab.mark_all_dirty()
+    state.models[group] = model.detector.model_id

@@ -1,0 +1,348 @@
+"""What the daemon tells its operator: one event moves the metrics and writes the log line, so they cannot disagree."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal, assert_never, get_args
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from daemon import events
+from daemon.exposition import Numbers
+from daemon.logs import Budget, Log
+from daemon.metrics import Metrics
+from daemon.types import DropReason, RejectReason, TopicPartition
+
+_LINES_MAX = 30  # a minute, for each kind of event
+_DETAIL_CHARS_MAX = 300
+_CHANGES = ("open", "update", "close")
+_RULES = ("anomaly", "guard", "silence")
+_CHANGE_EVENTS = {"open": "alert_opened", "update": "alert_updated", "close": "alert_closed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Whether something is as it should be, and why not, in words for a person."""
+
+    ok: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One line for the log. `scarce` names what may be said once a minute only; `weight` is how much it stands for."""
+
+    level: Literal["debug", "info", "warning"]
+    event: str
+    fields: Mapping[str, object] = field(default_factory=dict)
+    scarce: Hashable = None
+    weight: int = 1
+
+
+class Telemetry:
+    """Counts and logs what happens; the pages read their metrics, health and readiness from it.
+
+    `clock` returns seconds since 1970. Any thread may call any method.
+    """
+
+    def __init__(self, clock: Callable[[], float], log: Log, config_checksum: str = "") -> None:
+        self._clock = clock
+        self._log = log
+        self._numbers = Numbers(self._refresh)
+        self._frequent = Budget(_LINES_MAX)
+        self._scarce = Budget(1)
+        self._started = clock()
+        self._progressed = self._started
+        self._flushed: float | None = None
+        self._newest: dict[TopicPartition, float] = {}
+        self._readiness: events.Readiness | None = None
+        self._known: set[tuple[str, str]] = set()
+        self.registry = CollectorRegistry()
+        self.registry.register(self._numbers)
+        ProcessCollector(registry=self.registry)
+        self._introduce_process(config_checksum)
+
+    def note(self, event: events.Event) -> None:
+        """Move the metrics of `event` and write its log line, if it has one."""
+        with self._numbers.lock:
+            lines = [line for one in self._count(event) if (line := self._allowed(one)) is not None]
+        # Outside the lock: a log that is slow to take a line must not hold up a scrape.
+        for line in lines:
+            getattr(self._log, line.level)(line.event, **line.fields)
+
+    def progress(self, now: float) -> None:
+        """Mark that the loop made progress at `now` (seconds since 1970)."""
+        with self._numbers.lock:
+            self._progressed = now
+
+    def health(self, healthy_seconds: float) -> Condition:
+        """Return whether the loop made progress within `healthy_seconds`; the start counts as progress."""
+        age = self._clock() - self._progressed
+        if age <= healthy_seconds:
+            return Condition(ok=True, reason=f"the loop made progress {max(age, 0.0):.1f} s ago")
+        return Condition(
+            ok=False, reason=f"the loop made no progress for {age:.1f} s, the limit is {healthy_seconds:g} s"
+        )
+
+    def readiness(self) -> Condition:
+        """Return whether every assigned partition is restored."""
+        known = self._readiness
+        if known is None:
+            return Condition(ok=False, reason="no partitions were assigned yet")
+        if known.ready:
+            return Condition(ok=True, reason=f"{known.partitions_assigned} partitions assigned, all restored")
+        return Condition(
+            ok=False, reason=f"{known.partitions_restoring} of {known.partitions_assigned} partitions are restoring"
+        )
+
+    def _allowed(self, line: _Line) -> _Line | None:
+        """Return the line as it may be written: with what was left out before it, or not at all."""
+        if line.level == "debug":
+            return line
+        now = self._clock()
+        suppressed = (
+            self._frequent.take(line.event, now, line.weight)
+            if line.scarce is None
+            else self._scarce.take((line.event, line.scarce), now, line.weight)
+        )
+        if suppressed is None:
+            self._numbers.add(Metrics.LINES_SUPPRESSED, 1, line.event)
+            return None
+        fields = {**line.fields, "suppressed": suppressed} if suppressed else line.fields
+        return _Line(line.level, line.event, fields)
+
+    def _count(self, event: events.Event) -> Iterable[_Line]:  # noqa: C901, PLR0911, PLR0912 - a table, one line each
+        match event:
+            case events.TurnCommitted():
+                return self._turn_committed(event)
+            case events.TurnFailed():
+                return self._turn_failed(event)
+            case events.RecordsRejected():
+                return self._records_rejected(event)
+            case events.SamplesDropped():
+                return self._samples_dropped(event)
+            case events.AlertChanged():
+                return self._alert_changed(event)
+            case events.StreamsCounted():
+                return self._streams_counted(event)
+            case events.LagMeasured():
+                return self._lag_measured(event)
+            case events.PartitionRestored():
+                return self._partition_restored(event)
+            case events.PartitionDropped():
+                return self._partition_dropped(event)
+            case events.StateDiscarded():
+                return self._state_discarded(event)
+            case events.StateFlushed():
+                return self._state_flushed(event)
+            case events.ModelSwapped():
+                return self._model_swapped(event)
+            case events.ModelRefused():
+                return self._model_refused(event)
+            case events.TrainingStarted():
+                return self._training_started(event)
+            case events.TrainingProgressed():
+                return self._training_progressed(event)
+            case events.TrainingFinished():
+                return self._training_finished(event)
+            case events.BrokerLost():
+                return self._broker_lost(event)
+            case events.Readiness():
+                return self._readiness_measured(event)
+            case _:
+                assert_never(event)
+
+    def _turn_committed(self, event: events.TurnCommitted) -> Iterable[_Line]:
+        numbers = self._numbers
+        numbers.add(Metrics.TURNS, 1, "committed")
+        numbers.add(Metrics.TRANSACTIONS, 1, "committed")
+        numbers.add(Metrics.RECORDS, event.records)
+        numbers.observe(Metrics.TURN_SECONDS, event.poll_seconds, "poll")
+        numbers.observe(Metrics.TURN_SECONDS, event.step_seconds, "step")
+        numbers.observe(Metrics.TURN_SECONDS, event.commit_seconds, "commit")
+        for group, scores in event.scores.items():
+            self._introduce_group(group)
+            numbers.add(Metrics.SAMPLES, len(scores), group)
+            numbers.observe_all(Metrics.SCORE, scores, group)
+        seconds = round(event.poll_seconds + event.step_seconds + event.commit_seconds, 4)
+        yield _Line("debug", "turn_committed", {"records": event.records, "samples": event.samples, "seconds": seconds})
+
+    def _turn_failed(self, event: events.TurnFailed) -> Iterable[_Line]:
+        self._numbers.add(Metrics.TURNS, 1, "failed")
+        self._numbers.add(Metrics.TRANSACTIONS, 1, "failed")
+        partitions = _short(", ".join(f"{topic}/{number}" for topic, number in event.partitions))
+        yield _Line("warning", "turn_failed", {"why": _short(event.why), "partitions": partitions})
+
+    def _records_rejected(self, event: events.RecordsRejected) -> Iterable[_Line]:
+        for (topic, reason), count in Counter((one.topic, one.reason) for one in event.rejected).items():
+            self._introduce_topic(topic)
+            self._numbers.add(Metrics.REJECTED, count, topic, reason)
+            first = next(one for one in event.rejected if (one.topic, one.reason) == (topic, reason))
+            fields = {"topic": topic, "reason": reason, "records": count, "partition": first.partition}
+            detail = {"offset": first.offset, "detail": _short(first.detail)}
+            yield _Line("warning", "records_rejected", {**fields, **detail}, scarce=reason, weight=count)
+
+    def _samples_dropped(self, event: events.SamplesDropped) -> Iterable[_Line]:
+        self._introduce_group(event.group)
+        self._numbers.add(Metrics.DROPPED, event.count, event.group, event.reason)
+        fields = {"group": event.group, "reason": event.reason, "samples": event.count}
+        yield _Line("info", "samples_dropped", fields, scarce=(event.group, event.reason), weight=event.count)
+
+    def _alert_changed(self, event: events.AlertChanged) -> Iterable[_Line]:
+        self._introduce_group(event.group)
+        self._numbers.add(Metrics.ALERTS, 1, event.group, event.change, event.rule)
+        what = {"group": event.group, "rule": event.rule, "stream": _short(event.stream)}
+        fields = {**what, "alert_id": event.alert_id, "score": round(float(event.score), 3)}
+        yield _Line("info" if event.change == "close" else "warning", _CHANGE_EVENTS[event.change], fields)
+
+    def _streams_counted(self, event: events.StreamsCounted) -> Iterable[_Line]:
+        self._introduce_group(event.group)
+        for state in get_args(events.StreamState):
+            self._numbers.set(Metrics.STREAMS, event.by_state.get(state, 0), event.group, state)
+        self._numbers.set(Metrics.STREAMS_MAX, event.streams_max, event.group)
+        self._numbers.set(Metrics.ALERTS_OPEN, event.alerts_open, event.group)
+        return ()
+
+    def _lag_measured(self, event: events.LagMeasured) -> Iterable[_Line]:
+        self._introduce_topic(event.partition.topic)
+        self._newest[event.partition] = self._clock() - event.seconds
+        self._numbers.set(Metrics.LAG_RECORDS, event.records, *_labels(event.partition))
+        return ()
+
+    def _partition_restored(self, event: events.PartitionRestored) -> Iterable[_Line]:
+        self._introduce_topic(event.partition.topic)
+        self._numbers.observe(Metrics.RESTORE_SECONDS, event.seconds)
+        self._numbers.add(Metrics.RESTORED_RECORDS, event.replayed_records)
+        fields = {"seconds": round(event.seconds, 3), "pages": event.pages, "replayed_records": event.replayed_records}
+        yield _Line("info", "partition_restored", {**_where(event.partition), **fields})
+
+    def _partition_dropped(self, event: events.PartitionDropped) -> Iterable[_Line]:
+        # Another member exports these from now on; two members with one series would add up.
+        self._newest.pop(event.partition, None)
+        for metric in (Metrics.LAG_RECORDS, Metrics.LAG_SECONDS):
+            self._numbers.remove(metric, *_labels(event.partition))
+        yield _Line("info", "partition_dropped", _where(event.partition))
+
+    def _state_discarded(self, event: events.StateDiscarded) -> Iterable[_Line]:
+        self._numbers.add(Metrics.DISCARDED, 1)
+        yield _Line("warning", "state_discarded", {**_where(event.partition), "why": _short(event.why)})
+
+    def _state_flushed(self, event: events.StateFlushed) -> Iterable[_Line]:
+        self._flushed = self._clock()
+        self._numbers.set(Metrics.FLUSH_TIME, self._flushed)
+        self._numbers.add(Metrics.PAGES, event.pages)
+        self._numbers.add(Metrics.BYTES, event.bytes)
+        yield _Line("debug", "state_flushed", {"pages": event.pages, "bytes": event.bytes})
+
+    def _model_swapped(self, event: events.ModelSwapped) -> Iterable[_Line]:
+        self._introduce_group(event.group)
+        self._numbers.tell(Metrics.MODEL_INFO, event.group, event.model_id)
+        self._numbers.set(Metrics.MODEL_SAMPLES, event.trained_samples, event.group)
+        fields = {"group": event.group, "model_id": event.model_id, "trained_samples": event.trained_samples}
+        yield _Line("info", "model_swapped", fields)
+
+    def _model_refused(self, event: events.ModelRefused) -> Iterable[_Line]:
+        self._introduce_group(event.group)
+        self._numbers.add(Metrics.MODELS_REFUSED, 1, event.group)
+        yield _Line("warning", "model_refused", {"group": event.group, "why": _short(event.why)})
+
+    def _training_started(self, event: events.TrainingStarted) -> Iterable[_Line]:
+        self._introduce_group(event.group)
+        self._numbers.set(Metrics.TRAINING_RUNNING, 1, event.group)
+        yield _Line("info", "training_started", {"group": event.group})
+
+    def _training_progressed(self, event: events.TrainingProgressed) -> Iterable[_Line]:
+        epochs = {"group": event.group, "epoch": event.epoch, "epochs_max": event.epochs_max}
+        fields = {**epochs, "validation_loss": round(float(event.validation_loss), 6)}
+        yield _Line("info", "training_progressed", fields, scarce=event.group)
+
+    def _broker_lost(self, event: events.BrokerLost) -> Iterable[_Line]:
+        self._numbers.add(Metrics.BROKER_LOST, 1)
+        yield _Line("warning", "broker_lost", {"why": _short(event.why)}, scarce="")
+
+    def _training_finished(self, event: events.TrainingFinished) -> Iterable[_Line]:
+        self._introduce_group(event.group)
+        self._numbers.set(Metrics.TRAINING_RUNNING, 0, event.group)
+        self._numbers.set(Metrics.TRAINING_SECONDS, event.seconds, event.group)
+        self._numbers.add(Metrics.TRAINING_RUNS, 1, event.group, event.outcome)
+        fields = {"group": event.group, "outcome": event.outcome, "seconds": round(event.seconds, 1)}
+        level: Literal["info", "warning"] = "warning" if event.outcome == "failed" else "info"
+        yield _Line(level, "training_finished", {**fields, "detail": _short(event.detail)})
+
+    def _readiness_measured(self, event: events.Readiness) -> Iterable[_Line]:
+        self._numbers.set(Metrics.READY, event.ready)
+        self._numbers.set(Metrics.PARTITIONS, event.partitions_assigned, "assigned")
+        self._numbers.set(Metrics.PARTITIONS, event.partitions_restoring, "restoring")
+        changed = self._readiness is None or self._readiness.ready != event.ready
+        self._readiness = event
+        fields = {"assigned": event.partitions_assigned, "restoring": event.partitions_restoring}
+        return (_Line("info", "ready" if event.ready else "not_ready", fields),) if changed else ()
+
+    def _refresh(self) -> None:
+        """Bring to the moment of the scrape what grows without an event."""
+        now = self._clock()
+        self._numbers.set(Metrics.PROGRESS_TIME, self._progressed)
+        self._numbers.set(Metrics.FLUSH_AGE, max(0.0, now - (self._flushed or self._started)))
+        for partition, newest in self._newest.items():
+            self._numbers.set(Metrics.LAG_SECONDS, now - newest, *_labels(partition))
+
+    def _introduce_process(self, config_checksum: str) -> None:
+        numbers = self._numbers
+        python = platform.python_version()
+        numbers.tell(Metrics.BUILD_INFO, _installed("longwatch"), python, _installed("torch"))
+        if config_checksum:
+            numbers.tell(Metrics.CONFIG_INFO, config_checksum)
+        numbers.set(Metrics.READY, 0)
+        for state in ("assigned", "restoring"):
+            numbers.set(Metrics.PARTITIONS, 0, state)
+        for outcome in ("committed", "failed"):
+            numbers.start(Metrics.TURNS, outcome)
+            numbers.start(Metrics.TRANSACTIONS, outcome)
+        for phase in ("poll", "step", "commit"):
+            numbers.start(Metrics.TURN_SECONDS, phase)
+
+    def _introduce_group(self, group: str) -> None:
+        if not self._first("group", group):
+            return
+        for metric in (Metrics.SAMPLES, Metrics.SCORE, Metrics.MODELS_REFUSED):
+            self._numbers.start(metric, group)
+        for change in _CHANGES:
+            for rule in _RULES:
+                self._numbers.start(Metrics.ALERTS, group, change, rule)
+        for reason in get_args(DropReason):
+            self._numbers.start(Metrics.DROPPED, group, reason)
+        for outcome in get_args(events.TrainingOutcome):
+            self._numbers.start(Metrics.TRAINING_RUNS, group, outcome)
+
+    def _introduce_topic(self, topic: str) -> None:
+        if self._first("topic", topic):
+            for reason in get_args(RejectReason):
+                self._numbers.start(Metrics.REJECTED, topic, reason)
+
+    def _first(self, kind: str, name: str) -> bool:
+        new = (kind, name) not in self._known
+        self._known.add((kind, name))
+        return new
+
+
+def _installed(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _labels(partition: TopicPartition) -> tuple[str, str]:
+    return partition.topic, str(partition.partition)
+
+
+def _where(partition: TopicPartition) -> dict[str, object]:
+    return {"topic": partition.topic, "partition": partition.partition}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _DETAIL_CHARS_MAX else text[: _DETAIL_CHARS_MAX - 1] + "…"

@@ -1,0 +1,157 @@
+"""The trained network as the detector runs it: numbers in, numbers out, nothing to learn.
+
+A row's result is the same to the last bit whatever other rows are in the batch and wherever it stands, so scores do
+not depend on how polls cut the stream. Two paddings do it: rows to a multiple of ROW_STEP, so that no element falls
+into the remainder of a vectorised loop, and widths to a multiple of `lstm.WIDTH_STEP`.
+
+Shapes: n streams, F inputs, D channels, H hidden width, W window; all float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from detectors.artefact import Artefact
+from detectors.autoencoder import TanhLinear, Weights, sizes_of, with_weights
+from detectors.lstm import FusedLSTM, LSTMWeights, padded
+from detectors.settings import ModelSettings
+
+F4 = NDArray[np.float32]
+
+ROW_STEP: Final = 32
+BLOCK_ROWS: Final = 1024  # the intermediate results of so many rows stay in the processor's cache
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """What one step of the network gives for n streams."""
+
+    hidden: F4  # (n, H)
+    cell: F4  # (n, H)
+    reconstruction: F4  # (n, W, D), newest first
+    forecast: F4  # (n, D), the next sample
+
+
+class PaddedLinear(nn.Module):
+    """A linear layer, with its tanh if it has one, at a padded width."""
+
+    weight: Tensor  # (K, N, padded)
+    bias: Tensor  # (N, padded)
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.width = layer.out_features
+        self.tanh = isinstance(layer, TanhLinear)
+        self.register_buffer("weight", padded(layer.weight.detach().t()))
+        self.register_buffer("bias", padded(layer.bias.detach()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the layer's result (B, N) for `x` (B, K)."""
+        result = torch.addmm(self.bias, x, self.weight)
+        # the tanh runs over the padding too: whole rows are faster than cut ones
+        return (result.tanh_() if self.tanh else result)[:, : self.width]
+
+
+class Network:
+    """A trained autoencoder, frozen; immutable, so it may be shared between threads."""
+
+    def __init__(self, weights: Weights, *, model: ModelSettings) -> None:
+        """Build the network; raises ValueError when `weights` do not fit `model`."""
+        self.features, self.channels = sizes_of(weights)
+        self.hidden, self.window = model.hidden, model.window
+        self._autoencoder = with_weights(weights, model).eval().requires_grad_(False)
+        self._encoder = FusedLSTM(LSTMWeights.of(self._autoencoder.encoder))
+        _freeze(self._autoencoder)
+
+    @classmethod
+    def from_artefact(cls, artefact: Artefact) -> Network:
+        """Build the network that an artefact holds."""
+        return cls(artefact.weights, model=artefact.model)
+
+    def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
+        """Take one step: read `inputs` (n, F) with the carried `hidden` and `cell` (n, H); nothing passed is changed.
+
+        Every number passed must be finite; every number returned is. Raises ValueError on other shapes.
+        """
+        n = len(inputs)
+        self._check("inputs", inputs, (n, self.features))
+        self._check("hidden", hidden, (n, self.hidden))
+        self._check("cell", cell, (n, self.hidden))
+        result = Advanced(
+            hidden=np.empty((n, self.hidden), np.float32),
+            cell=np.empty((n, self.hidden), np.float32),
+            reconstruction=np.empty((n, self.window, self.channels), np.float32),
+            forecast=np.empty((n, self.channels), np.float32),
+        )
+        with torch.inference_mode():
+            for block in _blocks(n):
+                xh = _rows(np.concatenate((inputs[block], hidden[block]), axis=1))  # (rows, F + H)
+                h, c = self._encoder.step(xh, _rows(cell[block]))
+                _put(h, result.hidden[block])
+                _put(c, result.cell[block])
+                _put(self._autoencoder.decode(h), result.reconstruction[block])
+                _put(self._autoencoder.forecast(h), result.forecast[block])
+        return result
+
+    def rebuild(self, inputs: F4, valid: NDArray[np.bool_]) -> tuple[F4, F4]:
+        """Return the state (n, H), (n, H) after reading stored `inputs` (n, W, F) from nothing, oldest first.
+
+        Where `valid` (n, W) is false the sample is skipped and the state stays. Equals so many calls of `advance` to
+        the bit. Raises ValueError on other shapes.
+        """
+        n, length = valid.shape
+        self._check("inputs", inputs, (n, length, self.features))
+        hidden, cell = np.empty((n, self.hidden), np.float32), np.empty((n, self.hidden), np.float32)
+        with torch.inference_mode():
+            for block in _blocks(n):
+                h, c = self._rebuild_rows(_rows(inputs[block]), _rows(valid[block]))
+                _put(h, hidden[block])
+                _put(c, cell[block])
+        return hidden, cell
+
+    def _rebuild_rows(self, inputs: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        h = c = inputs.new_zeros(len(inputs), self.hidden)
+        for x, read in zip(inputs.unbind(1), valid.unbind(1), strict=True):  # (rows, F), (rows,)
+            next_h, next_c = self._encoder.step(torch.cat((x, h), dim=1), c)
+            h, c = torch.where(read[:, None], next_h, h), torch.where(read[:, None], next_c, c)
+        return h, c
+
+    def _check(self, name: str, array: F4, shape: tuple[int, ...]) -> None:
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}; this network takes {shape}")
+
+
+def use_threads(count: int) -> None:
+    """Keep torch to `count` threads in this process; with one, small products are fastest and rows equal to the bit."""
+    torch.set_num_threads(count)
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    return (slice(start, min(start + BLOCK_ROWS, n)) for start in range(0, n, BLOCK_ROWS))
+
+
+def _rows(array: NDArray[Any]) -> Tensor:
+    filled = np.zeros((-(-len(array) // ROW_STEP) * ROW_STEP, *array.shape[1:]), array.dtype)
+    filled[: len(array)] = array
+    return torch.from_numpy(filled)
+
+
+def _put(rows: Tensor, place: F4) -> None:
+    place[...] = rows[: len(place)].numpy()
+
+
+def _freeze(module: nn.Module) -> None:
+    for name, part in module.named_children():
+        if isinstance(part, nn.Linear):
+            setattr(module, name, PaddedLinear(part))
+        elif isinstance(part, nn.LSTM):
+            setattr(module, name, FusedLSTM(LSTMWeights.of(part)))
+        else:
+            _freeze(part)

@@ -1,0 +1,164 @@
+"""The settings are the detectors' own, do not change, and keep their secrets."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from daemon.config import Config, GroupConfig, defaults, loads
+from daemon.config.groups import (
+    AlertConfig,
+    GuardConfig,
+    ModelConfig,
+    QuantileThresholdConfig,
+    SigmaThresholdConfig,
+    StaticThresholdConfig,
+    TrainingConfig,
+)
+from daemon.formats.json import FieldPaths
+from detectors.settings import (
+    AlertSettings,
+    DetectorSettings,
+    Guard,
+    ModelSettings,
+    QuantileThreshold,
+    SigmaThreshold,
+    StaticThreshold,
+    TrainingSettings,
+)
+
+PAIRS: list[tuple[type, type[BaseModel], set[str]]] = [
+    (ModelSettings, ModelConfig, set()),
+    (TrainingSettings, TrainingConfig, {"enabled", "repeat_hours"}),
+    (AlertSettings, AlertConfig, {"severity"}),
+    (StaticThreshold, StaticThresholdConfig, set()),
+    (SigmaThreshold, SigmaThresholdConfig, set()),
+    (QuantileThreshold, QuantileThresholdConfig, set()),
+    (Guard, GuardConfig, set()),
+    (DetectorSettings, GroupConfig, {"name", "select", "max_streams"}),
+]
+
+
+@pytest.mark.parametrize(("settings", "section", "more"), PAIRS, ids=lambda each: getattr(each, "__name__", ""))
+def test_each_setting_of_a_detector_is_a_key(settings: type, section: type[BaseModel], more: set[str]) -> None:
+    assert {each.name for each in fields(settings)} | more == set(section.model_fields)
+
+
+def test_the_shipped_group_is_the_shipped_detector() -> None:
+    assert defaults().groups[0].detector() == DetectorSettings()
+
+
+def test_the_parts_of_a_record_stand_where_the_decoder_looks_by_itself() -> None:
+    assert defaults().input.fields.model_dump() == {
+        each.name: getattr(FieldPaths(), each.name) for each in fields(FieldPaths)
+    }
+
+
+def test_a_mapping_without_keys_is_the_defaults() -> None:
+    assert loads("{}", "x.yaml", {}) == defaults()
+
+
+def test_what_the_file_says_reaches_the_detector() -> None:
+    text = """
+groups:
+  - name: a
+    channels: [cpu, mem]
+    model: {hidden: 8}
+    training: {seed: 7}
+    threshold: {kind: sigma, sigmas: 4}
+    alert: {worsening: 2}
+    guard: {mem: {min: 1}, cpu: {max: 99}}
+    warmup_samples: 5
+    gap_max_seconds: 60
+"""
+    assert loads(text, "x.yaml", {}).groups[0].detector() == DetectorSettings(
+        channels=("cpu", "mem"),
+        model=ModelSettings(hidden=8),
+        training=TrainingSettings(seed=7),
+        threshold=SigmaThreshold(4.0),
+        alert=AlertSettings(worsening=2.0),
+        guard=(("cpu", Guard(max=99.0)), ("mem", Guard(min=1.0))),
+        warmup_samples=5,
+        gap_max_seconds=60.0,
+    )
+
+
+def test_a_whole_number_of_seconds_is_a_float() -> None:
+    assert type(loads("state: {flush_seconds: 3}", "x.yaml", {}).state.flush_seconds) is float
+
+
+def test_a_configuration_does_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(defaults(), "threads", 2)  # noqa: B010 - the type checker knows better already
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+        ("':80'", ("", 80)),
+        ("'[::1]:0'", ("::1", 0)),
+        ("null", None),
+    ],
+)
+def test_the_server_listens_where_it_is_told(listen: str, address: tuple[str, int] | None) -> None:
+    assert loads(f"server: {{listen: {listen}}}", "x.yaml", {}).server.address() == address
+
+
+def test_the_checksum_is_the_same_for_the_same_settings() -> None:
+    written = loads("threads: 1\nstate: {flush_seconds: 30}", "x.yaml", {})
+    assert written.checksum() == defaults().checksum()
+    assert len(written.checksum()) == 64
+
+
+def test_the_checksum_differs_for_other_settings() -> None:
+    assert loads("threads: 2", "x.yaml", {}).checksum() != defaults().checksum()
+
+
+def secured(password: str) -> Config:
+    security = f"protocol: SASL_SSL, sasl_mechanism: PLAIN, username: a, password: {password}"
+    return loads(f"kafka: {{security: {{{security}}}}}", "x.yaml", {})
+
+
+def test_the_checksum_does_not_know_the_password() -> None:
+    assert secured("hunter2").checksum() == secured("hunter3").checksum()
+
+
+def test_a_password_is_shown_nowhere() -> None:
+    config = secured("hunter2")
+    shown = [repr(config), str(config), str(config.model_dump()), config.model_dump_json(), f"{config.kafka.security}"]
+    assert not any("hunter2" in each for each in shown)
+    assert all("<secret>" in each for each in shown)
+
+
+def test_a_password_is_given_to_whoever_asks_for_it() -> None:
+    password = secured("hunter2").kafka.security.password
+    assert password is not None
+    assert password.reveal() == "hunter2"
+
+
+def test_a_password_file_is_read_without_its_end_of_line(files: Path) -> None:
+    security = "protocol: SASL_SSL, sasl_mechanism: PLAIN, username: a, password_file: password"
+    config = loads(f"kafka: {{security: {{{security}}}}}", str(files / "x.yaml"), {})
+    password = config.kafka.security.password
+    assert password is not None
+    assert password.reveal() == "hunter2-from-file"
+    assert "hunter2" not in f"{config!r} {config.model_dump_json()}"
+
+
+def test_a_relative_file_is_looked_up_beside_the_configuration(files: Path) -> None:
+    config = loads("kafka: {security: {protocol: SSL, ca_file: ca.pem}}", str(files / "x.yaml"), {})
+    assert config.kafka.security.ca_file == str(files / "ca.pem")
+
+
+def test_a_variable_adds_no_keys_and_no_types() -> None:
+    config = loads("kafka: {client_id: '${ID}'}", "x.yaml", {"ID": "true"})
+    assert config.kafka.client_id == "true"
+
+
+def test_two_dollars_stand_for_one() -> None:
+    config = loads("groups: [{name: a, select: ['path=\"$${HOME}/${DIR}\"']}]", "x.yaml", {"DIR": "d"})
+    assert config.groups[0].select[0].value == "${HOME}/d"

@@ -1,0 +1,35 @@
+"""What every test may ask for: one real broker for the whole run, and topic names that nobody else uses."""
+
+from __future__ import annotations
+
+import os
+import uuid
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from daemon.embedded import EmbeddedBroker
+
+# The Kafka client reads its protocol with a function that Python 3.11 and 3.12 call deprecated, and only when it is
+# imported: once done here, every other warning may stay an error.
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "(read|open)_text is deprecated", DeprecationWarning)
+    import daemon.kafka  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> Iterator[str]:
+    """The address of a real broker: the one in $KAFKA_BOOTSTRAP, else an embedded one that ends with the session."""
+    given = os.environ.get("KAFKA_BOOTSTRAP")
+    if given:
+        yield given
+        return
+    with EmbeddedBroker() as broker:
+        yield broker.bootstrap
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix for topics, groups and identities that no other test uses; it ends in a hyphen."""
+    return f"test-{uuid.uuid4().hex[:10]}-"
