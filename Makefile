@@ -18,7 +18,7 @@ ifneq ($(MADE_FOR),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix lock docs clean
+.PHONY: help setup demo test check fix lock docs wheel clean
 
 help: ## name the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -39,7 +39,7 @@ ifneq ($(MADE_FOR),$(CURDIR))
 	echo "Longwatch: making $(VENV)/ with $$("$$candidate" --version). A few minutes and some gigabytes, once." >&2; \
 	rm -f $(STAMP) && "$$candidate" -m venv --clear $(VENV)
 endif
-	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
 	@printf '%s' '$(CURDIR)' > $(STAMP)
 
@@ -70,6 +70,9 @@ lock: $(STAMP) ## resolve requirements/*.txt anew from pyproject.toml; UPGRADE=1
 docs: $(STAMP) ## write the generated pages and config/schema.json anew
 	$(BIN)/python -m daemon.config .
 	$(BIN)/python -c 'import pathlib, daemon.metrics as m; pathlib.Path("docs/metrics.md").write_text(m.reference(), "utf-8")'
+
+wheel: $(STAMP) ## build dist/longwatch-*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .
 
 clean: ## remove .venv/ and every cache
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -124,7 +124,7 @@ def anomaly_event(group: Group, seen: Sighting, change: Change, observed: Observ
         alert_id=alert_id(group.name, seen.stream, rule, started),
         change=change,
         rule=rule,
-        reason=_reason(change, rule, observed.accepted),
+        reason=_reason(change, rule, accepted=observed.accepted),
         severity=group.severity,
         group=group.name,
         stream=seen.stream,
@@ -163,7 +163,7 @@ def silence_event(
         group=group.name,
         stream=stream,
         started_at_ms=started,
-        detected_at_ms=seen.time_ms if seen else started + int(patience),
+        detected_at_ms=seen.time_ms if seen else int(row["seen_ms"]) + int(patience),
         peak_at_ms=started,
         ended_at_ms=seen.time_ms if seen else None,
         score=None,
@@ -178,7 +178,7 @@ def silence_event(
     )
 
 
-def _reason(change: Change, rule: Rule, accepted: bool) -> Reason:
+def _reason(change: Change, rule: Rule, *, accepted: bool) -> Reason:
     match change:
         case "open":
             return "guard" if rule == "guard" else "threshold"

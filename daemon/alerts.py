@@ -39,6 +39,7 @@ TABLE: Final = np.array(
 )
 
 FIELDS: Final[list[tuple[str, str, tuple[int, ...]]]] = [
+    ("seen_ms", "i8", ()),  # its partition's newest event time when the stream was last heard
     ("alert_started_ms", "i8", ()),  # event time of the first sample of the open alert
     ("alert_peak_ms", "i8", ()),
     ("alert_max", "f4", ()),
@@ -84,11 +85,13 @@ def advance(settings: AlertSettings, rows: Row, times_ms: NDArray[np.int64], sco
     opened = (after == PENDING) & ((run >= settings.open_after_samples) | guarded)
     started = (after == PENDING) & (phase != PENDING)
     rows["alert_started_ms"] = np.where(started, times_ms, rows["alert_started_ms"])
-    accepted = (after >= FIRING) & (rows["alert_samples"] + 1 >= settings.accept_after_samples)
+    persists = rows["alert_samples"] + 1 >= settings.accept_after_samples
+    accepted = (after >= FIRING) & persists & (rows["alert_guard"] == 0)
     closed = ((after == CLEARING) & (run >= settings.close_after_samples)) | accepted
     rows["alert_phase"] = np.where(opened, FIRING, np.where(closed, QUIET, after))
     rows["alert_run"] = run
     _count(settings, rows, opened, opened & ~guarded)
+    rows["alert_since"] = np.where(accepted, 1.0, rows["alert_since"])  # what was accepted is not told again at once
     updated = _follow_peak(settings, rows, times_ms, known, opened, guarded)
     return Moved(opened, updated & ~opened & ~closed, closed, accepted)
 
@@ -124,9 +127,7 @@ def _follow_peak(
     return worse
 
 
-def silent_rows(
-    settings: AlertSettings, rows: Row, watermark_ms: NDArray[np.int64] | int, samples_min: int
-) -> Mask:
+def silent_rows(settings: AlertSettings, rows: Row, watermark_ms: NDArray[np.int64] | int, samples_min: int) -> Mask:
     """Return the rows (n,) that have missed so many of their usual intervals, judged by their partition's watermark."""
     if settings.silence_intervals <= 0:
         return np.zeros(len(rows), dtype=bool)
@@ -136,7 +137,10 @@ def silent_rows(
 
 
 def silent_from_ms(settings: AlertSettings, rows: Row) -> NDArray[np.int64]:
-    """Return the event times (n,) at which the rows' patience ends."""
+    """Return the event times (n,) at which the rows' patience ends.
+
+    It is counted on their partition's clock, not on their own: a stream whose clock runs behind is not silent.
+    """
     patience = settings.silence_intervals * rows["interval_ms"].astype(np.float64)
-    result: NDArray[np.int64] = rows["time_ms"] + patience.astype(np.int64)
+    result: NDArray[np.int64] = rows["seen_ms"] + patience.astype(np.int64)
     return result

@@ -87,9 +87,7 @@ def _composed(
     looked_at = Looked(groups, partitions, source, models, config.input.topics[0])
     watch = Watch(looked_at, learning, telemetry, heart, time.time)
     writer = broker.writer(assembly.identity(config))
-    surroundings = Surroundings(
-        source, writer, intake, partitions, telemetry.note, time.monotonic, watch.after_turn
-    )
+    surroundings = Surroundings(source, writer, intake, partitions, telemetry.note, time.monotonic, watch.after_turn)
     return Loop(assembly.loop_settings(config), surroundings, around.stop)
 
 

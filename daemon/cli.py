@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="longwatch",
-        description="Watches metrics as they flow through Kafka and says which of them stopped behaving as they used to.",
+        description="Watches metrics as they flow through Kafka and says which stopped behaving as they used to.",
         epilog="Exit codes: 0 done, 1 failed, 2 usage, 75 draining took too long, 78 configuration or topic is wrong.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -63,7 +63,9 @@ def _add_train(train: argparse.ArgumentParser) -> None:
 
 
 def _add_backtest(backtest: argparse.ArgumentParser) -> None:
-    backtest.add_argument("--input", type=Path, required=True, metavar="FILE", help="CSV (also .gz), JSON lines or Parquet")
+    backtest.add_argument(
+        "--input", type=Path, required=True, metavar="FILE", help="CSV (also .gz), JSON lines or Parquet"
+    )
     backtest.add_argument("--output", type=Path, required=True, metavar="FILE", help="rows of timestamp,score,alert")
     backtest.add_argument("--config", type=Path, metavar="FILE", help="default: the shipped settings")
     backtest.add_argument("--train-rows", type=int, default=0, metavar="N", help="learn from the first N rows")

@@ -1,8 +1,8 @@
-"""The step: what one batch of samples causes. Pure: no I/O, no clock, no randomness, and nothing it is given changes."""
+"""The step: what one batch of samples causes. No I/O, no clock, no randomness; nothing it is given changes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from daemon import alerts
 from daemon.alert_events import AlertEvent, Change, Group, Observed, Sighting, anomaly_event, silence_event
 from daemon.types import DropReason, TopicPartition
-from detectors import scaling, scoring
+from detectors import adopt, scaling, scoring
 from detectors.scoring import Scored
 from detectors.settings import DetectorSettings
 from detectors.slab import Delta, Slab, row_dtype
@@ -136,13 +136,14 @@ class _GroupRun:
             return
         rows = self.work[local]
         self._end_silence(at, rows)
+        rows["seen_ms"] = np.maximum(self.watermark_ms[at], self.times_ms[at])
         settings = self.group.detector.settings
         guarded = _beyond_guard(settings, self.values[at])
         shielded = alerts.protected(settings.alert, rows)
         scored = scoring.score(self.group.detector, rows, self.times_ms[at], self.values[at], shielded)
         moved = alerts.advance(settings.alert, rows, self.times_ms[at], scored.score, guarded)
         if moved.accepted.any():
-            rows[moved.accepted] = _relearn(settings, rows[moved.accepted])
+            rows[moved.accepted] = adopt.accept_level(rows[moved.accepted])
         self.work[local] = rows
         self.score[at] = scored.score
         self._tell(at, rows, scored, moved)
@@ -184,14 +185,6 @@ class _GroupRun:
         samples = part.samples
         slot, offset = int(samples.slots[at]), int(samples.offsets[at])
         return Sighting(part.slab.keys[slot], part.partition, offset, int(samples.times_ms[at]))
-
-
-def _relearn(settings: DetectorSettings, rows: Row) -> Row:
-    """A level that persisted under an alert is accepted: what was learnt weighs little against what comes."""
-    rows["observed"] = np.minimum(rows["observed"], 32.0)
-    rows["samples"] = np.minimum(rows["samples"], settings.warmup_samples)
-    rows["model_samples"] = np.minimum(rows["model_samples"], scoring.MODEL_WARMUP_SAMPLES)
-    return rows
 
 
 def _beyond_guard(settings: DetectorSettings, values: F) -> NDArray[np.bool_]:

@@ -105,4 +105,3 @@ def joined(parts: Iterable[Gathered]) -> Gathered:
         result.histories.extend(part.histories)
         result.offsets.update(part.offsets)
     return result
-

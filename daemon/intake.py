@@ -78,9 +78,11 @@ class Intake:
                 continue
             for point in points:
                 problem = self._place(point, record.offset, watermark, state, columns)
-                if problem is not None and problem.reason != "empty":
+                if problem is not None and problem.reason == "empty":
+                    unselected += 1
+                elif problem is not None and not (rejected and rejected[-1].offset == record.offset):
+                    # one dead letter a record, however many of its points find no place
                     rejected.append(Rejected(*partition, record.offset, *problem))
-                unselected += problem is not None and problem.reason == "empty"
                 watermark = max(watermark, point.time_ms)
         return Taken(
             parts={name: _part(partition, state, name, found, watermark) for name, found in columns.items()},
@@ -98,7 +100,7 @@ class Intake:
         if len(value) > self._limits.record_bytes_max:
             return Malformed("oversized", f"{len(value)} bytes, at most {self._limits.record_bytes_max} are read")
         points = self._decoder.decode(value)
-        if isinstance(points, Malformed):
+        if isinstance(points, Malformed) or not points:
             return points
         latest = max(point.time_ms for point in points)
         if record.timestamp >= 0 and latest > record.timestamp + self._limits.future_ms_max:
@@ -142,7 +144,11 @@ class Intake:
             wanted = [name for name in group.channels if name in point.fields]
             return [(group, stream_key(point.name, point.labels), tuple(group.channels))] if wanted else []
         return [
-            (group, stream_key(point.name, point.labels if name == "value" else {**point.labels, "field": name}), (name,))
+            (
+                group,
+                stream_key(point.name, point.labels if name == "value" else {**point.labels, "field": name}),
+                (name,),
+            )
             for name in point.fields
         ]
 

@@ -97,9 +97,19 @@ class Learning:
     def _start(self, group: str) -> None:
         self._note(events.TrainingStarted(group))
         # the child ends when its standard input does: a daemon that is killed leaves no orphan
-        self._child = subprocess.Popen(
-            self._command(group), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.PIPE, text=True
-        )
+        pipe = subprocess.PIPE
+        try:
+            self._child = subprocess.Popen(
+                self._command(group),
+                stdout=pipe,
+                stderr=subprocess.STDOUT,
+                stdin=pipe,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except OSError as error:
+            self._note(events.TrainingFinished(group, "failed", 0.0, f"cannot be started: {error}"))
+            return
         self._listener = threading.Thread(target=self._listen, args=(group, self._child), name="learning", daemon=True)
         self._listener.start()
 
@@ -108,17 +118,18 @@ class Learning:
         last_words: list[str] = []
         report: ChildReport | None = None
         assert child.stdout is not None
-        for line in child.stdout:
-            try:
-                said = _decoder.decode(line)
-            except msgspec.MsgspecError:
-                last_words = [*last_words, line.strip()][-LAST_WORDS_MAX:]
-                continue
-            if isinstance(said, ChildReport):
-                report = said
-            else:
-                self._note(events.TrainingProgressed(group, said.epoch, said.epochs_max, said.validation_loss))
-        code = child.wait()
+        with child:
+            for line in child.stdout:
+                try:
+                    said = _decoder.decode(line)
+                except msgspec.MsgspecError:
+                    last_words = [*last_words, line.strip()][-LAST_WORDS_MAX:]
+                    continue
+                if isinstance(said, ChildReport):
+                    report = said
+                else:
+                    self._note(events.TrainingProgressed(group, said.epoch, said.epochs_max, said.validation_loss))
+            code = child.wait()
         if report is None:
             report = ChildReport("failed", f"exit code {code}: {' | '.join(last_words)}"[:500], 0.0)
         self._note(events.TrainingFinished(group, report.outcome, report.seconds, report.detail))
@@ -136,7 +147,7 @@ def become_child() -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    # not through the buffered stream: its lock would be held for ever, and the interpreter could not end
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     os._exit(1)
-
-

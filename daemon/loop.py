@@ -78,7 +78,7 @@ class Loop:
             self._settings.records_max, RESTORING_POLL_SECONDS if partitions.restoring else self._settings.poll_seconds
         )
         partitions.follow(polled)
-        partitions.restore_slice()
+        self._restore_slice()
         self._adopt()
         polled_at = clock()
         taken = self._take(polled)
@@ -106,6 +106,13 @@ class Loop:
         if not self._writer_open:
             self._around.writer.open()
             self._writer_open = True
+
+    def _restore_slice(self) -> None:
+        """Go on restoring; what this turn has polled must be scored even if that fails: it is not polled again."""
+        try:
+            self._around.partitions.restore_slice()
+        except BrokerUnavailable as error:
+            self._around.note(events.BrokerLost(str(error)))
 
     def _adopt(self) -> None:
         """Swap models at the turn boundary; the moved rows are written at once, so that no replay crosses a swap."""
@@ -150,8 +157,13 @@ class Loop:
     ) -> bool:
         """Commit messages, offsets and the pages of `flushed`, all or nothing; after a failure restore everything."""
         partitions = self._around.partitions
-        pages = {tp: state.flush(self._settings.state_topic, tp, partitions.states[tp], self._settings.layouts) for tp in flushed}
+        pages = {
+            tp: state.flush(self._settings.state_topic, tp, partitions.states[tp], self._settings.layouts)
+            for tp in flushed
+        }
         outgoing = [*messages, *(message for written, _ in pages.values() for message in written)]
+        # pages travel with offsets, moved or not: by these the broker refuses a member that has lost the partition
+        offsets = {**{tp: partitions.states[tp].next_offset for tp in flushed}, **offsets}
         try:
             self._around.writer.commit(outgoing, offsets, self._around.source.membership())
         except TransactionFailed as error:
@@ -186,19 +198,27 @@ class Loop:
     ) -> None:
         """Note what a committed turn did; only what is committed is ever counted."""
         note = self._around.note
-        note(events.TurnCommitted(
-            records=sum(len(polled.records[partition]) for partition in taken),
-            samples=sum(each.samples for each in taken.values()),
-            poll_seconds=seconds[0], step_seconds=seconds[1], commit_seconds=seconds[2],
-            scores=_scores(caused),
-        ))
+        note(
+            events.TurnCommitted(
+                records=sum(len(polled.records[partition]) for partition in taken),
+                samples=sum(each.samples for each in taken.values()),
+                poll_seconds=seconds[0],
+                step_seconds=seconds[1],
+                commit_seconds=seconds[2],
+                scores=_scores(caused),
+            )
+        )
         rejected = tuple(each for one in taken.values() for each in one.rejected)
         if rejected:
             note(events.RecordsRejected(rejected))
         for (group, reason), count in caused.dropped.items():
             note(events.SamplesDropped(group, reason, count))
         for alert in caused.alerts:
-            note(events.AlertChanged(alert.group, alert.change, alert.rule, alert.alert_id, alert.stream, alert.score or 0.0))
+            note(
+                events.AlertChanged(
+                    alert.group, alert.change, alert.rule, alert.alert_id, alert.stream, alert.score or 0.0
+                )
+            )
 
 
 def _scores(caused: Step) -> dict[str, NDArray[np.float64]]:

@@ -9,15 +9,18 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from daemon import events
 from daemon.errors import BrokerUnavailable
 from daemon.ports import Broker, Cursor
 from daemon.types import Outgoing, Record, TopicPartition
-from detectors.adopt import Calibration
+from detectors.adopt import Calibration, calibrate
 from detectors.artefact import Artefact, ArtefactError, loads, model_id
 from detectors.network import Network
-from detectors.scoring import CLOCK_INPUTS, Detector
+from detectors.scoring import CLOCK_INPUTS, Detector, fields
 from detectors.settings import DetectorSettings
+from detectors.slab import row_dtype
 
 FETCH_RECORDS_MAX = 50
 WATCH_SECONDS = 1.0
@@ -151,4 +154,12 @@ def ready(artefact: Artefact, name: str, settings: DetectorSettings) -> LiveMode
     if network.features != 2 * len(settings.channels) + CLOCK_INPUTS:
         raise ArtefactError(f"artefact {name}: reads {network.features} inputs; train the group again")
     calibration = {key: value.astype("float32") for key, value in artefact.calibration.items()}
+    _check_calibration(calibration, name, settings)
     return LiveModel(Detector(settings, network, name), calibration, artefact.lineage.trained_samples)
+
+
+def _check_calibration(calibration: Calibration, name: str, settings: DetectorSettings) -> None:
+    expected = calibrate(np.zeros(1, row_dtype(fields(settings))))
+    shapes, needed = ({key: value.shape for key, value in each.items()} for each in (calibration, expected))
+    if calibration and (shapes != needed or not all(np.isfinite(value).all() for value in calibration.values())):
+        raise ArtefactError(f"artefact {name}: its calibration does not fit this version; train the group again")

@@ -44,6 +44,7 @@ class Partitions:
         self._watched = watched
         self.states: dict[TopicPartition, PartitionState] = {}
         self._restoring: dict[TopicPartition, Restore | None] = {}
+        self._told: dict[str, str] = {}  # by group, the model that the last ModelSwapped named
 
     @property
     def restoring(self) -> int:
@@ -52,9 +53,9 @@ class Partitions:
 
     def follow(self, polled: Polled) -> None:
         """Drop what went to another member, begin to restore what came."""
-        for partition in polled.revoked:
+        for partition in sorted(polled.revoked):
             self._drop(partition)
-        for partition in polled.assigned:
+        for partition in sorted(polled.assigned):
             self._restoring[partition] = None
         if polled.revoked or polled.assigned:
             self._tell_readiness()
@@ -87,12 +88,15 @@ class Partitions:
         changed = set()
         for group in self._watched.groups:
             model = self._watched.models.current(group)
-            behind = [tp for tp, state in self.states.items() if model and _model_of(state, group) != model.detector.model_id]
-            if model is None or not behind:
+            if model is None or not self.states:
                 continue
+            name = model.detector.model_id
+            behind = [tp for tp, state in self.states.items() if _model_of(state, group) != name]
             for partition in behind:
                 _adopt(self.states[partition], group, model)
-            self._watched.note(events.ModelSwapped(group, model.detector.model_id, model.trained_samples))
+            if self._told.get(group) != name:  # also after a restart, when the rows were moved by an earlier life
+                self._watched.note(events.ModelSwapped(group, name, model.trained_samples))
+                self._told[group] = name
             changed.update(behind)
         return sorted(changed)
 
@@ -121,7 +125,9 @@ class Partitions:
         """Rows that were moved by a model which is gone go on with none, until the current one is adopted."""
         for group, model_id in state.models.items():
             if model_id and self._watched.models.find(group, model_id) is None:
-                self._watched.note(events.ModelRefused(group, f"the rows of {partition} need model {model_id}: it is gone"))
+                self._watched.note(
+                    events.ModelRefused(group, f"the rows of {partition} need model {model_id}: it is gone")
+                )
                 _adopt(state, group, LiveModel(Detector(self._watched.groups[group].detector.settings), {}, 0))
 
     def _finish(self, partition: TopicPartition, restore: Restore) -> None:

@@ -97,18 +97,17 @@ def flush(
 
     The state must be that of the last commit: pages never hold what has not been committed.
     """
-    messages, written = [], {}
+    messages: list[Outgoing] = []
+    written: dict[str, list[int]] = {}
     for group, slab in state.slabs.items():
         written[group] = slab.dirty_pages()
-        for number in written[group]:
-            messages.append(_page_message(topic, partition, group, number, slab, layouts[group].checksum))
+        layout = layouts[group].checksum
+        messages.extend(_page_message(topic, partition, group, each, slab, layout) for each in written[group])
     messages.append(Outgoing(topic, partition.partition, _manifest_key(partition), _manifest(state, layouts)))
     return messages, written
 
 
-def _page_message(
-    topic: str, partition: TopicPartition, group: str, number: int, slab: Slab, layout: str
-) -> Outgoing:
+def _page_message(topic: str, partition: TopicPartition, group: str, number: int, slab: Slab, layout: str) -> Outgoing:
     keys, rows = slab.page(number)
     raw = rows.tobytes()
     page = _PageHeader(FORMAT_VERSION, group, number, layout, keys, zlib.crc32(raw), raw)
@@ -187,6 +186,7 @@ class Pages:
             slab.load_page(page.keys, np.frombuffer(page.rows, dtype=layout.dtype))
         if len(slab) != told.streams:
             raise StateUnusable(f"group {group}: {len(slab)} streams in the pages, {told.streams} in the manifest")
+        slab.mark_clean(range(slab.pages))
 
     def _page(self, group: str, number: int, layout: GroupLayout) -> _PageHeader:
         value = self._pages.get(_page_key(self._partition, group, number))
@@ -198,7 +198,8 @@ class Pages:
             page = msgspec.msgpack.decode(value, type=_PageHeader)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StateUnusable(f"group {group}: page {number} cannot be read: {error}") from error
-        if page.version != FORMAT_VERSION or page.layout != layout.checksum or page.number != number:
+        written_for = (page.version, page.layout, page.group, page.number)
+        if written_for != (FORMAT_VERSION, layout.checksum, group, number):
             raise StateUnusable(f"group {group}: page {number} was written by another version or for another place")
         if zlib.crc32(page.rows) != page.crc or len(page.rows) != len(page.keys) * layout.dtype.itemsize:
             raise StateUnusable(f"group {group}: page {number} is corrupt")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+import zlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -18,6 +21,8 @@ from daemon.errors import DaemonError
 from daemon.formats.point import Malformed, time_ms
 
 TIME, LABEL = "timestamp", "label"
+
+Rows = Iterable[tuple[int, Sequence[Any]]]  # each with its line in the file
 
 
 class TableError(DaemonError):
@@ -45,7 +50,7 @@ def read(path: Path) -> Table:
             if name.endswith((".jsonl", ".ndjson")):
                 return _table(path, *_json_lines(path, lines))
             return _table(path, *_csv(path, lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{path}: cannot be read: {error}") from error
 
 
@@ -55,31 +60,31 @@ def _opened(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _csv(path: Path, lines: Iterable[str]) -> tuple[list[str], Iterator[Sequence[Any]]]:
+def _csv(path: Path, lines: Iterable[str]) -> tuple[list[str], Rows]:
     rows = csv.reader(lines)
     header = next(rows, None)
     if header is None:
         raise TableError(f"{path}: empty, expected a header with a column {TIME!r}")
-    return [name.strip() for name in header], (row for row in rows if row)
+    return [name.strip() for name in header], ((rows.line_num, row) for row in rows if row)
 
 
-def _json_lines(path: Path, lines: Iterable[str]) -> tuple[list[str], Iterator[Sequence[Any]]]:
-    objects = []
+def _json_lines(path: Path, lines: Iterable[str]) -> tuple[list[str], Rows]:
+    objects: dict[int, Any] = {}
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                objects.append(json.loads(line))
+                objects[number] = json.loads(line)
             except ValueError as error:
                 raise TableError(f"{path}:{number}: not JSON: {error}") from error
-            if not isinstance(objects[-1], dict):
+            if not isinstance(objects[number], dict):
                 raise TableError(f"{path}:{number}: expected an object with a {TIME!r}")
-    names = list(dict.fromkeys(name for each in objects for name in each))
-    return names, ([each.get(name) for name in names] for each in objects)
+    names = list(dict.fromkeys(name for each in objects.values() for name in each))
+    return names, ((number, [each.get(name) for name in names]) for number, each in objects.items())
 
 
-def _parquet(path: Path) -> tuple[list[str], Iterator[Sequence[Any]]]:
+def _parquet(path: Path) -> tuple[list[str], Rows]:
     try:
-        import pyarrow.parquet as pq  # noqa: PLC0415  # an extra: only who reads Parquet needs it
+        import pyarrow.parquet as pq  # an extra: only who reads Parquet needs it
     except ImportError as error:
         raise TableError(f"{path}: Parquet needs the extra: pip install 'longwatch[parquet]'") from error
     try:
@@ -87,10 +92,10 @@ def _parquet(path: Path) -> tuple[list[str], Iterator[Sequence[Any]]]:
     except (OSError, ValueError) as error:
         raise TableError(f"{path}: not Parquet: {error}") from error
     columns = [column.to_pylist() for column in table.columns]
-    return table.column_names, iter(list(zip(*columns, strict=True)))
+    return table.column_names, enumerate(zip(*columns, strict=True), 1)
 
 
-def _table(path: Path, names: list[str], rows: Iterable[Sequence[Any]]) -> Table:
+def _table(path: Path, names: list[str], rows: Rows) -> Table:
     if TIME not in names:
         raise TableError(f"{path}: no column {TIME!r} among {', '.join(names)}")
     channels = tuple(name for name in names if name not in (TIME, LABEL))
@@ -98,7 +103,7 @@ def _table(path: Path, names: list[str], rows: Iterable[Sequence[Any]]) -> Table
         raise TableError(f"{path}: no channel beside {TIME!r}")
     at = {name: place for place, name in enumerate(names)}
     stamps, times, values, labels = [], [], [], []
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         where = f"{path}:{number}"
         if len(row) != len(names):
             raise TableError(f"{where}: {len(row)} columns, expected {len(names)}")
@@ -116,10 +121,8 @@ def _time(where: str, cell: Any) -> int:
     if hasattr(cell, "isoformat"):
         cell = cell.isoformat()
     if isinstance(cell, str):
-        try:
+        with suppress(ValueError):  # a text that is no number is a date
             cell = float(cell) if "." in cell else int(cell)
-        except ValueError:
-            pass  # a text that is no number is a date
     moment = time_ms(cell, "auto")
     if isinstance(moment, Malformed):
         raise TableError(f"{where}: {moment.detail}")
@@ -130,6 +133,7 @@ def _number(where: str, name: str, cell: Any) -> float:
     if cell is None or cell == "":
         return float("nan")
     try:
-        return float(cell)
+        number = float(cell)
     except (TypeError, ValueError) as error:
         raise TableError(f"{where}: column {name!r}: expected a number, got {str(cell)[:40]!r}") from error
+    return number if math.isfinite(number) else math.nan  # what cannot be a value is a missing one

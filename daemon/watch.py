@@ -80,7 +80,7 @@ class Watch:
         for name, group in self._looked.groups.items():
             self._told.note(_counted(group, list(states.values())))
             if self._leader in states:
-                samples = sum(_samples(state, name) for state in states.values())
+                samples = sum(_samples(state, group) for state in states.values())
                 self._learning.consider(name, samples, has_model=self._looked.models.current(name) is not None, now=now)
         self._tell_lag(states, wall)
 
@@ -103,5 +103,7 @@ def _counted(group: Group, states: Sequence[PartitionState]) -> events.StreamsCo
     return events.StreamsCounted(group.name, by_state, alerts_open, streams_max)
 
 
-def _samples(state: PartitionState, group: str) -> int:
-    return int(state.slabs[group].view()["samples"].sum(dtype=np.float64))
+def _samples(state: PartitionState, group: Group) -> int:
+    """Return how many samples the streams that have warmed up have had; the others' past is too short to learn from."""
+    samples = state.slabs[group.name].view()["samples"]
+    return int(samples[samples >= group.detector.settings.warmup_samples].sum(dtype=np.float64))

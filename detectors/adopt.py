@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import scoring, tail
+from detectors import scaling, scoring, tail
 from detectors.channels import FAMILIES, SCALES
 from detectors.scoring import Detector
 
@@ -18,6 +18,7 @@ OF_MODEL = FAMILIES["model"]
 UNITS_OF_MODEL = slice(OF_MODEL.start * SCALES, OF_MODEL.stop * SCALES)
 CALIBRATED_SAMPLES = 50.0  # what a calibration counts for, in samples of the stream's own
 CALIBRATED_EXCESSES = 4.0
+ACCEPTED_SAMPLES = 300.0  # what an accepted location weighs against the samples that follow
 
 
 def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
@@ -38,6 +39,22 @@ def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
     return moved
 
 
+def accept_level(rows: Row) -> Row:
+    """Return copies of `rows` (n,) to which the level of the last samples is the normal one.
+
+    Everything scaled moves with the location; what was learnt of errors and their tails stays, the location learns
+    quickly for a while.
+    """
+    moved = rows.copy()
+    level = rows["local"].copy()  # (n, D)
+    moved["location"] += level * scaling.floored(rows)
+    moved["window"] -= level[:, None, :]
+    moved["forecast"] -= level
+    moved["local"] = 0.0
+    moved["observed"] = np.minimum(moved["observed"], ACCEPTED_SAMPLES)
+    return moved
+
+
 def calibrate(rows: Row) -> dict[str, NDArray[np.float32]]:
     """Return the median of the network's error statistics over streams `rows` (n,) that it has scored for a while."""
     result = {}
@@ -50,13 +67,15 @@ def calibrate(rows: Row) -> dict[str, NDArray[np.float32]]:
 
 def _calibrated_fields() -> list[str]:
     tails = [f"{each.name}_{part}" for each in (scoring.ERROR_TAIL, scoring.FAMILY_TAIL) for part in tail.PARTS]
-    return ["error_scale", *tails]
+    return ["error_mean", "error_variance", *tails]
 
 
 def _columns_of(name: str) -> slice:
     """Return which columns of a field belong to the network."""
-    return UNITS_OF_MODEL if name.startswith((scoring.ERROR_TAIL.name, "smooth")) else (
-        slice(0, 1) if name.startswith(scoring.FAMILY_TAIL.name) else OF_MODEL
+    return (
+        UNITS_OF_MODEL
+        if name.startswith((scoring.ERROR_TAIL.name, "smooth"))
+        else (slice(0, 1) if name.startswith(scoring.FAMILY_TAIL.name) else OF_MODEL)
     )
 
 
@@ -78,5 +97,3 @@ def _rebuild_state(detector: Detector, rows: Row) -> None:
     hidden, cell = detector.network.rebuild(scoring.inputs(window, difference, times_ms), valid)
     rows["hidden"], rows["cell"] = hidden, cell
     rows["forecast"] = rows["window"][:, 0]  # until its first own forecast: no change
-
-

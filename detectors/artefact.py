@@ -144,9 +144,9 @@ def _check(artefact: Artefact) -> None:
     _check_sizes(artefact.model)
     try:
         features, _ = sizes_of(artefact.weights)
+        expected = weight_shapes(features=features, channels=len(artefact.channels), settings=artefact.model)
     except ValueError as error:
         raise ArtefactError(f"artefact: {error}; {_TRAIN_AGAIN}") from error
-    expected = weight_shapes(features=features, channels=len(artefact.channels), settings=artefact.model)
     for name in sorted(expected.keys() | artefact.weights.keys()):
         _check_weight(name, artefact.weights.get(name), expected.get(name))
     if not all(map(math.isfinite, artefact.lineage.losses)):

@@ -101,10 +101,16 @@ class LSTMAutoencoder(nn.Module):
     """Encoder, decoder and forecast; the weights are shared by a group, the state belongs to a stream."""
 
     def __init__(self, *, features: int, channels: int, settings: ModelSettings) -> None:
-        """Build the model for `features` inputs and `channels` outputs; `untrained` gives it its first weights."""
+        """Build the model for `features` inputs and `channels` outputs; `untrained` gives it its first weights.
+
+        The first inputs are the channels' own newest values: the forecast starts from them. Raises ValueError when
+        there are fewer inputs than channels.
+        """
         super().__init__()
+        if features < channels:
+            raise ValueError(f"{features} inputs cannot begin with the values of {channels} channels")
         hidden = settings.hidden
-        self.window = settings.window
+        self.window, self.channels = settings.window, channels
         self.encoder = build_lstm(features, hidden)
         self.code = TanhLinear(hidden, settings.bottleneck)
         self.decoder = build_decoder(channels, settings)
@@ -120,9 +126,12 @@ class LSTMAutoencoder(nn.Module):
         """Return the last W samples as `hidden` (B, H) remembers them, newest first (B, W, D)."""
         return self.decoder(self.code(hidden))  # type: ignore[no-any-return]
 
-    def forecast(self, hidden: Tensor) -> Tensor:
-        """Return the next sample as `hidden` (B, H) expects it (B, D)."""
-        return self.ahead_out(self.ahead(hidden))  # type: ignore[no-any-return]
+    def forecast(self, hidden: Tensor, newest: Tensor) -> Tensor:
+        """Return the next sample (B, D) as `hidden` (B, H) expects it: the `newest` (B, D) and a learnt change.
+
+        Untrained it repeats the newest sample, the best plain forecast of most metrics.
+        """
+        return newest + self.ahead_out(self.ahead(hidden))  # type: ignore[no-any-return]
 
 
 def masked_huber(predicted: Tensor, actual: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ from detectors.settings import ModelSettings, TrainingSettings
 
 __all__ = ["FitReport", "Fitted", "Progress", "TrainingSeries", "fit"]
 
+UPDATES_MIN: Final = 16  # of an epoch: a short history is gone through several times
 DECODED_SHARE: Final = 4  # the window is told at every fourth position only: neighbours teach nearly the same
 LAST_RATE: Final = 0.05  # of the learning rate, at the end of the cosine
 
@@ -120,7 +121,7 @@ def fit(
     generator = torch.Generator().manual_seed(training.seed)
     network = _network(history, model, training)
     optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
-    updates = math.ceil(history.samples / (training.lanes * training.chunk_samples))  # of an epoch
+    updates = max(math.ceil(history.samples / (training.lanes * training.chunk_samples)), UPDATES_MIN)  # of an epoch
     walk = _endless_walk(history, training, generator)
     state = _nothing(training, model)
     best = _Kept(0, _judge(network, history, model, training), weights_of(network))
@@ -181,7 +182,8 @@ def _heads(network: LSTMAutoencoder, history: History, chunk: Chunk, hidden: Ten
     window, window_counted = history.windows(chunk, told_at, network.window)  # (P * L, W, D)
     following, following_counted = history.following(chunk)  # (T * L, D)
     told = network.decode(hidden[told_at].flatten(0, 1))
-    expected = network.forecast(hidden.flatten(0, 1))
+    newest = history.inputs[chunk.rows].flatten(0, 1)[:, : network.channels]  # (T * L, D)
+    expected = network.forecast(hidden.flatten(0, 1), newest)
     return _Heads(*masked_huber(told, window, window_counted), *masked_huber(expected, following, following_counted))
 
 

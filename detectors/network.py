@@ -97,7 +97,8 @@ class Network:
                 _put(h, result.hidden[block])
                 _put(c, result.cell[block])
                 _put(self._autoencoder.decode(h), result.reconstruction[block])
-                _put(self._autoencoder.forecast(h), result.forecast[block])
+                newest = _rows(inputs[block, : self.channels])
+                _put(self._autoencoder.forecast(h, newest), result.forecast[block])
         return result
 
     def rebuild(self, inputs: F4, valid: NDArray[np.bool_]) -> tuple[F4, F4]:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 F = NDArray[np.float64]
 Row = NDArray[np.void]
 
-FORGET_RATE = 1.0 / 16384.0
+FORGET_RATE = 1.0 / 4000.0
 CLIP_SPREADS = 4.0  # a single sample moves location and spread as if it lay at most so far out
-SPREAD_FLOOR_SHARE = 0.005  # of the location: what is smaller is no change worth a page
+SPREAD_FLOOR_SHARE = 0.002  # of the location: what is smaller is no change worth a page
 SPREAD_FLOOR = 1e-9
 SCALED_MAX = 100.0  # bound for the network's sake; no squashing below it
+VALUE_MAX = 1e30  # a raw value beyond it counts as this much: no step or rate may overflow 32 bits
 COUNTER_SAMPLES = 50  # increments seen before a channel may be called a counter
 RESET_SHARE_MAX = 0.02
 RISE_SHARE_MIN = 0.5
@@ -48,6 +49,7 @@ def levels(rows: Row, values: F, seconds: F) -> F:
     `seconds` (n,) is the event time since the stream's previous sample. Counts rises and falls, and turns a channel
     into a counter once the evidence is there, dropping the location learnt from the raw total.
     """
+    values = np.clip(values, -VALUE_MAX, VALUE_MAX)
     difference = values - rows["raw_last"]  # (n, D), NaN at the first sample and where a value is missing
     known = np.isfinite(difference)
     rows["rises"] += known & (difference > 0)
@@ -57,8 +59,8 @@ def levels(rows: Row, values: F, seconds: F) -> F:
     rows["raw_last"] = np.where(np.isfinite(values), values, rows["raw_last"])
     if not rows["counter"].any():
         return values
-    # after a reset the counter started again from zero: what it shows now was counted since
-    increase = np.where(difference < 0, values, difference)
+    # across a reset the increase is not known: part of it was lost with the old total
+    increase = np.where(difference < 0, np.nan, difference)
     rate = increase / np.maximum(seconds, 1e-3)[:, None]
     result: F = np.where(rows["counter"] > 0, rate, values)
     return result
@@ -89,16 +91,18 @@ def floored(rows: Row) -> F:
     return result
 
 
-def learn(rows: Row, level: F, mask: NDArray[np.bool_]) -> None:
-    """Let the levels (n, D) of the rows in `mask` (n,) enter location and spread."""
-    known = np.isfinite(level) & mask[:, None]
+def learn(rows: Row, level: F, weight: F) -> None:
+    """Let the levels (n, D) enter location and spread, each row by its `weight` (n,), 0 to 1."""
+    known = np.isfinite(level) & (weight > 0)[:, None]
     if not known.any():
         return
     rows["observed"] += known
-    rate = np.where(known, np.maximum(1.0 / np.maximum(rows["observed"], 1.0), FORGET_RATE), 0.0)
+    rate = np.where(known, np.maximum(1.0 / np.maximum(rows["observed"], 1.0), FORGET_RATE) * weight[:, None], 0.0)
     value = np.where(known, level, rows["location"])
     reach = np.where(rows["observed"] < 20, np.inf, CLIP_SPREADS * 1.5 * floored(rows))
     pull = np.clip(value - rows["location"], -reach, reach)
     rows["location"] += rate * pull
-    # 1.25 times the mean absolute deviation is the standard deviation of a Gaussian
-    rows["spread"] += rate * (1.25 * np.abs(pull) - rows["spread"])
+    # 1.25 times the mean absolute deviation is the standard deviation of a Gaussian; the first sample deviates from
+    # nothing: its whole level would count as spread, and be felt for thousands of samples
+    deviation = np.where(rows["observed"] > 1, 1.25 * np.abs(pull), 0.0)
+    rows["spread"] += rate * (deviation - rows["spread"])

@@ -23,11 +23,16 @@ Mask = NDArray[np.bool_]
 
 DAY_MS = 86_400_000.0
 MODEL_WARMUP_SAMPLES = 100  # after a swap, before the network's errors count
+FAMILY_WEIGHTS = np.array([1.0, 0.8, 0.8])
+LEARN_DECADES_MAX = 5.0  # from one decade below this on, a sample teaches less and less
+LEARN_WEIGHT_MIN = 0.1
+PEAK_SHARE = 0.25  # of the largest decades beside the mean
 CLOCK_INPUTS = 2  # sine and cosine of the time of day
 STEP_INPUT_MAX = 20.0  # scaled units; bounds the network's difference input
 
-ERROR_TAIL = Tail("error_tail", floor=0.05)
-FAMILY_TAIL = Tail("family_tail", floor=0.05)
+ERROR_TAIL = Tail("error_tail", floor=0.05, shape_max=0.4)
+# decades of a calibrated error are exponential: their own tail has nearly no shape
+FAMILY_TAIL = Tail("family_tail", floor=0.05, shape_max=0.1)
 _OF_MODEL = np.arange(len(channels.NAMES)) < FAMILIES["model"].stop
 _UNIT_OF_MODEL = np.repeat(_OF_MODEL, SCALES)
 _FAMILY_OF_MODEL = np.arange(len(FAMILIES)) == 0
@@ -119,10 +124,10 @@ def score(detector: Detector, rows: Row, times_ms: NDArray[np.int64], values: F,
     smooth = channels.smoothed(rows, channels.combined(rows, square, present))
     means = family_means(ERROR_TAIL.decades(rows, smooth))
     family = _decades(rows, means)
-    surprise = family.max(axis=1)
+    surprise = _surprise(rows, family)
     result = threshold.score(detector.settings.threshold, rows, surprise)
     warm = rows["samples"] >= detector.settings.warmup_samples
-    margin = 3.0 * np.maximum(rows["error_scale"][:, 2 if detector.network else 4], channels.SCALE_FLOOR)
+    margin = channels.margin(rows, 2 if detector.network else 4)
     spread, location = scaling.floored(rows), rows["location"].copy()
     scored = Scored(
         score=np.where(warm, result, np.nan),
@@ -130,10 +135,10 @@ def score(detector: Detector, rows: Row, times_ms: NDArray[np.int64], values: F,
         level=level,
         expected=location + spread * predicted,
         margin=spread * margin,
-        share=_shares(square, detector.network is not None),
+        share=_shares(square, trained=detector.network is not None),
         family=family,
     )
-    _learn(rows, _Observed(level, errors, difference, smooth, means, surprise), ~protected)
+    _learn(rows, _Observed(level, errors, difference, smooth, means, surprise), _learning_weight(surprise, protected))
     _advance_clock(rows, times_ms, seconds, fresh)
     return scored
 
@@ -182,11 +187,19 @@ def _decades(rows: Row, means: F) -> F:
 
 def family_means(decades: F) -> F:
     """Return the mean decades (n, families) over the channels and time scales of each family."""
-    parts = [decades[:, part.start * SCALES : part.stop * SCALES].mean(axis=1) for part in FAMILIES.values()]
-    return np.stack(parts, axis=1)
+    parts = [decades[:, part.start * SCALES : part.stop * SCALES] for part in FAMILIES.values()]
+    return np.stack([(1.0 - PEAK_SHARE) * part.mean(axis=1) + PEAK_SHARE * part.max(axis=1) for part in parts], axis=1)
 
 
-def _shares(square: F, trained: bool) -> F:
+def _surprise(rows: Row, family: F) -> F:
+    """Return the largest of the families' decades (n,); beside a warm network the plain ones count less."""
+    trained = rows["model_samples"] >= MODEL_WARMUP_SAMPLES
+    weight = np.where(trained[:, None], FAMILY_WEIGHTS, 1.0)
+    result: F = (family * weight).max(axis=1)
+    return result
+
+
+def _shares(square: F, *, trained: bool) -> F:
     """Return each channel's share (n, D) in the error; without any error all are equal."""
     weight = square.sum(axis=1) if trained else square[:, 3:].sum(axis=1)
     total = weight.sum(axis=1, keepdims=True)
@@ -206,17 +219,25 @@ class _Observed:
     surprise: F
 
 
-def _learn(rows: Row, observed: _Observed, mask: Mask) -> None:
-    """Let the wave's samples in `mask` (n,) enter every running statistic."""
+def _learning_weight(surprise: F, protected: Mask) -> F:
+    """Return how much each sample (n,) may teach: nothing under an open alert, little when it is most surprising.
+
+    Little is not nothing: a stream that has changed for good is learnt in the end.
+    """
+    return np.where(protected, 0.0, np.clip(LEARN_DECADES_MAX - surprise, LEARN_WEIGHT_MIN, 1.0))
+
+
+def _learn(rows: Row, observed: _Observed, weight: F) -> None:
+    """Let the wave's samples, by their weight in `weight` (n,), enter every running statistic."""
     samples = rows["samples"].astype(np.float64)[:, None]  # (n, 1)
     # this sample has been counted by the network already
     model_samples = np.maximum(rows["model_samples"].astype(np.float64) - 1.0, 0.0)[:, None]
     errors_seen = np.where(_OF_MODEL[: channels.PER_CHANNEL], model_samples, samples)
-    ERROR_TAIL.learn(rows, observed.smooth, np.where(_UNIT_OF_MODEL, model_samples, samples), mask)
-    FAMILY_TAIL.learn(rows, observed.means, np.where(_FAMILY_OF_MODEL, model_samples, samples), mask)
-    threshold.learn(rows, observed.surprise, samples[:, 0], mask)
-    channels.learn(rows, observed.errors, observed.difference, errors_seen, mask)
-    scaling.learn(rows, observed.level, mask)
+    ERROR_TAIL.learn(rows, observed.smooth, np.where(_UNIT_OF_MODEL, model_samples, samples), weight)
+    FAMILY_TAIL.learn(rows, observed.means, np.where(_FAMILY_OF_MODEL, model_samples, samples), weight)
+    threshold.learn(rows, observed.surprise, samples[:, 0], weight)
+    channels.learn(rows, observed.errors, observed.difference, errors_seen, weight)
+    scaling.learn(rows, observed.level, weight)
 
 
 def _advance_clock(rows: Row, times_ms: NDArray[np.int64], seconds: F, fresh: Mask) -> None:

@@ -22,7 +22,7 @@ class ModelSettings:
 class TrainingSettings:
     """How a model is learnt from history."""
 
-    min_samples: int = 4000  # samples of the group before the first training
+    min_samples: int = 2000  # samples of the group's warmed-up streams before the first training
     history_samples_max: int = 400_000  # the newest samples of the group that training reads
     epochs_max: int = 40
     patience_epochs: int = 5  # stop after so many epochs without a better loss on the later data
@@ -38,7 +38,7 @@ class TrainingSettings:
 class StaticThreshold:
     """A fixed limit on the surprise (mean -log10 tail probability of the error channels)."""
 
-    limit: float = 3.0
+    limit: float = 1.7
     kind: Literal["static"] = "static"
 
 
@@ -54,7 +54,7 @@ class SigmaThreshold:
 class QuantileThreshold:
     """The level that the stream's own surprise exceeds with probability 1 - `quantile`."""
 
-    quantile: float = 0.9999
+    quantile: float = 0.98
     kind: Literal["quantile"] = "quantile"
 
 
@@ -77,8 +77,8 @@ class AlertSettings:
     close_below: float = 0.7  # an open alert starts to close below this score ...
     close_after_samples: int = 5  # ... and closes after so many samples there
     hold_off_samples: int = 100  # no second alert opens within so many samples of the last one
-    habituation: float = 0.15  # each recent alert raises the score that the next one needs by this much
-    habituation_half_life_samples: int = 4000
+    habituation: float = 0.05  # each recent alert raises the score that the next one needs by this much
+    habituation_half_life_samples: int = 2000
     accept_after_samples: int = 288  # a level that persists so long under an open alert is accepted as normal
     worsening: float = 1.5  # an open alert is updated when its score grows by this factor
     silence_intervals: float = 20.0  # a stream is silent after so many of its usual intervals; 0 switches it off

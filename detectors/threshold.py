@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.settings import QuantileThreshold, SigmaThreshold, StaticThreshold, Threshold
-from detectors.tail import Tail
 
 F = NDArray[np.float64]
 Row = NDArray[np.void]
@@ -37,9 +36,9 @@ def score(threshold: Threshold, rows: Row, surprise: F) -> F:
     return result
 
 
-def learn(rows: Row, surprise: F, seen: F, mask: NDArray[np.bool_]) -> None:
-    """Let the surprise (n,) of the rows in `mask` enter the running mean and variance."""
-    rate = np.maximum(1.0 / (seen + 1.0), SIGMA_RATE_MIN) * mask
+def learn(rows: Row, surprise: F, seen: F, weight: F) -> None:
+    """Let the surprise (n,) enter the running mean and variance by its `weight` (n,)."""
+    rate = np.maximum(1.0 / (seen + 1.0), SIGMA_RATE_MIN) * weight
     difference = surprise - rows["surprise_mean"]
     rows["surprise_mean"] += rate * difference
     rows["surprise_variance"] += rate * ((1.0 - rate) * difference**2 - rows["surprise_variance"])

@@ -107,9 +107,7 @@ def _fresh_rows(settings: DetectorSettings, count: int) -> Row:
     return rows
 
 
-def _walk(
-    detector: Detector, rows: Row, histories: Sequence[StreamHistory]
-) -> Iterator[tuple[int, scoring.Scored]]:
+def _walk(detector: Detector, rows: Row, histories: Sequence[StreamHistory]) -> Iterator[tuple[int, scoring.Scored]]:
     """Score the histories side by side, sample by sample; they must come longest first."""
     lengths = np.array([len(history.times_ms) for history in histories])
     for step in range(int(lengths[0])):

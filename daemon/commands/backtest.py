@@ -43,12 +43,21 @@ class Backtest:
 
 
 def group_of(config: Config, table: Table) -> GroupConfig:
-    """Return the group that scores the file: the first of the configuration, with the file's channels."""
+    """Return the group that scores the file: the first of the configuration, with the file's channels.
+
+    Raises TableError when the file has no column for a guard of the group.
+    """
+    missing = [name for name in config.groups[0].guard if name not in table.channels]
+    if missing:
+        raise TableError(f"guard: no column {', '.join(missing)}; there are {', '.join(table.channels)}")
     return config.groups[0].model_copy(update={"channels": table.channels})
 
 
 def backtest(
-    group: GroupConfig, table: Table, train_rows: int, progress: Callable[[float | None, str], None] = lambda _share, _text: None
+    group: GroupConfig,
+    table: Table,
+    train_rows: int,
+    progress: Callable[[float | None, str], None] = lambda _share, _text: None,
 ) -> Backtest:
     """Score `table` row by row as one stream.
 
@@ -126,7 +135,9 @@ class _Run:
         return Part(PARTITION, self._slab, samples, 0)
 
     def _tell(self, progress: Progress) -> None:
-        self._progress(None, f"training, epoch {progress.epoch} of {progress.epochs_max}, loss {progress.validation_loss:.4f}")
+        self._progress(
+            None, f"training, epoch {progress.epoch} of {progress.epochs_max}, loss {progress.validation_loss:.4f}"
+        )
 
 
 def _strictly_rising(times_ms: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -156,13 +167,12 @@ def judged(table: Table, result: Backtest) -> Evaluation | None:
     return None if table.labels is None else evaluate(table.labels, result.opened, table.times_ms)
 
 
-
-
 def main(source: Path, output: Path, config_path: Path | None, train_rows: int) -> int:
     """Score a file and write the result beside it; print what the labels say. Returns the exit code."""
     try:
         config = load(config_path, os.environ) if config_path else defaults()
         table = read(source)
+        group = group_of(config, table)
     except ConfigError as error:
         sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
         return 78
@@ -172,12 +182,15 @@ def main(source: Path, output: Path, config_path: Path | None, train_rows: int) 
     use_threads(config.threads)
     bar = Bar(sys.stderr)
     try:
-        result = backtest(group_of(config, table), table, train_rows, lambda share, text: bar.show("backtest", share, text))
+        result = backtest(group, table, train_rows, lambda share, text: bar.show("backtest", share, text))
+        bar.clear()
+        write(output, table, result)
     except TooLittleHistory as error:
         sys.stderr.write(f"{source}: --train-rows {train_rows}: {error}\n")
         return 1
-    bar.clear()
-    write(output, table, result)
+    except OSError as error:
+        sys.stderr.write(f"{output}: cannot be written: {error}\n")
+        return 1
     sys.stdout.writelines(f"{line}\n" for line in _summary(output, table, result))
     return 0
 

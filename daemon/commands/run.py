@@ -21,7 +21,7 @@ def run(config_path: Path, env: Mapping[str, str], err: TextIO) -> int:
         err.writelines(f"{problem}\n" for problem in error.problems)
         return EXIT_CONFIG
     log = configure(config.logging.level, config.logging.format, err)
-    from daemon import app  # noqa: PLC0415  # torch is loaded only once the configuration is known to be good
+    from daemon import app  # torch is loaded only once the configuration is known to be good
 
     try:
         app.run(config, config_path, log)

@@ -12,7 +12,7 @@ from typing import TextIO
 import msgspec
 import numpy as np
 
-from daemon import assembly, learning, models
+from daemon import __version__, assembly, learning, models
 from daemon.config import Config, GroupConfig, load
 from daemon.errors import BrokerUnavailable, ConfigError
 from daemon.events import TrainingOutcome
@@ -110,7 +110,7 @@ def _lineage(group: str, settings: DetectorSettings, gathered: Gathered, trained
         created_at_ms=int(time.time() * 1000),
         seed=settings.training.seed,
         losses=trained.fitted.report.validation_losses,
-        versions={name: version(name) for name in ("torch", "numpy", "longwatch")},
+        versions={"longwatch": __version__, **{name: version(name) for name in ("torch", "numpy")}},
     )
 
 
@@ -180,7 +180,8 @@ class _Person(_Voice):
         self._bar.show("reading", None, f"{records} records")
 
     def epoch(self, progress: Progress) -> None:
-        text = f"epoch {progress.epoch}/{progress.epochs_max}  loss {progress.loss:.4f}  later data {progress.validation_loss:.4f}"
+        losses = f"loss {progress.loss:.4f}  later data {progress.validation_loss:.4f}"
+        text = f"epoch {progress.epoch}/{progress.epochs_max}  {losses}"
         self._bar.show("training", progress.epoch / progress.epochs_max, text)
 
     def end(self, outcome: TrainingOutcome, detail: str, seconds: float) -> int:
@@ -196,7 +197,11 @@ class _Child(_Voice):
         self._out, self._group = out, group.name
 
     def epoch(self, progress: Progress) -> None:
-        self._say(ChildProgress(progress.epoch, progress.epochs_max, progress.loss, progress.validation_loss, progress.seconds))
+        self._say(
+            ChildProgress(
+                progress.epoch, progress.epochs_max, progress.loss, progress.validation_loss, progress.seconds
+            )
+        )
 
     def end(self, outcome: TrainingOutcome, detail: str, seconds: float) -> int:
         self._say(ChildReport(outcome, detail, seconds))
@@ -205,5 +210,3 @@ class _Child(_Voice):
     def _say(self, message: ChildProgress | ChildReport) -> None:
         self._out.write(msgspec.json.encode(message).decode() + "\n")
         self._out.flush()
-
-

@@ -55,7 +55,7 @@ class TrainingConfig(Section):
     enabled: bool = True
     """Whether the daemon trains at all; without it, only published models are used."""
     min_samples: Count = SHIPPED.training.min_samples
-    """Samples that the group must have seen before its first training."""
+    """Samples that the group's warmed-up streams must have seen before its first training."""
     history_samples_max: Count = SHIPPED.training.history_samples_max
     """The newest samples of the group that a training reads."""
     epochs_max: int = Field(default=SHIPPED.training.epochs_max, ge=1, le=100_000)
@@ -74,7 +74,7 @@ class TrainingConfig(Section):
     """Longer gradients are cut to this length."""
     seed: int = Field(default=SHIPPED.training.seed, ge=0, le=2**63 - 1)
     """Start of the random numbers, so that a training can be repeated."""
-    repeat_hours: float = Field(default=0.0, ge=0, le=366 * 24)
+    repeat_hours: float = Field(default=24.0, ge=0, le=366 * 24)
     """Train again after so long; 0 trains once."""
 
     @field_validator("history_samples_max")
@@ -187,7 +187,7 @@ class GroupConfig(Section):
     """Fields that are scored jointly as one stream. An empty list makes every field of a record a stream of its own,
     told apart by the label `field`, with the one channel `value`."""
     max_streams: int = Field(default=100_000, ge=1, le=100_000_000)
-    """Streams that the group remembers; samples of further ones are dead letters."""
+    """Streams of the group that one partition may hold; samples of further ones are dead letters."""
     warmup_samples: CountOrNone = SHIPPED.warmup_samples
     """Samples of a stream before it may raise an alert; guards hold from the first one."""
     gap_max_seconds: Seconds = SHIPPED.gap_max_seconds

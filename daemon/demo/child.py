@@ -17,7 +17,8 @@ from typing import Final, Self
 
 HOST: Final = "127.0.0.1"
 STOP_SECONDS: Final = 40.0  # longer than the daemon's own shutdown_seconds
-TAIL_LINES: Final = 15
+HURRY_SECONDS: Final = 5.0  # after a Ctrl-C or an error there is nothing left to show
+TAIL_LINES: Final = 30
 PAGE_SECONDS: Final = 3.0
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{.*\})? (\S+)$", re.MULTILINE)
 # Reading ends when the parent closes the pipe or dies, however it dies.
@@ -51,14 +52,14 @@ class DaemonChild:
         try:
             self._start()
         except BaseException:
-            self.stop()
+            self.stop(HURRY_SECONDS)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self.stop(STOP_SECONDS if error is None else HURRY_SECONDS)
 
     def _start(self) -> None:
         with self._log.open("ab") as log:

@@ -40,7 +40,7 @@ class Stream:
     labels: tuple[tuple[str, str], ...]  # sorted by name
     kind: SeriesKind
     noise: float  # standard deviation of the irregular part (of a counter's increment)
-    swing: float  # highest minus lowest expected value of a usual day
+    swing: float  # highest minus lowest expected value of a usual day (of a trend: of a week)
     quantum: float  # values are multiples of it; 0: continuous
     zero: bool  # it is always 0: nothing can drop
     column: int
@@ -52,7 +52,7 @@ class Stream:
 
     @property
     def reach(self) -> float:
-        """Return the height of the band in which a usual day lies: the swing and four times the noise."""
+        """Return the height of the band in which usual values lie: the swing and four times the noise."""
         return self.swing + 4.0 * self.noise
 
 

@@ -101,7 +101,7 @@ def _interruptible() -> Iterator[None]:
 
 def _run(options: Options, screen: Screen, baseline: Baseline | None) -> int:
     scenario = scenarios.plan(options.size, int(time.time() * 1000))
-    with _folder(options.keep, screen) as folder:
+    with _folder(screen, keep=options.keep) as folder:
         alerts = _watched(options, scenario, screen, folder)
         (folder / "labels.jsonl").write_bytes(_encoder.encode_lines(scenario.labels))
         (folder / "alerts.jsonl").write_bytes(_encoder.encode_lines(alerts))
@@ -124,7 +124,7 @@ def _judged(scenario: Scenario, folder: Path, baseline: Baseline) -> Verdict:
 
 
 @contextmanager
-def _folder(keep: bool, screen: Screen) -> Iterator[Path]:  # noqa: FBT001
+def _folder(screen: Screen, *, keep: bool) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="longwatch-demo-"))
     try:
         yield folder
@@ -140,9 +140,7 @@ def _watched(options: Options, scenario: Scenario, screen: Screen, folder: Path)
     """Start broker and daemon, show everything, stop them; return every alert change there was."""
     with ExitStack() as stack:
         screen.progress(Progress("setup", None, "starting a real Apache Kafka broker"))
-        embedded = EmbeddedBroker(
-            folder / "kafka", progress=lambda line: screen.progress(Progress("setup", None, line))
-        )
+        embedded = EmbeddedBroker(progress=lambda line: screen.progress(Progress("setup", None, line)))
         stack.enter_context(embedded)
         settings = ConnectionSettings((embedded.bootstrap,), client_id="longwatch-demo")
         broker = stack.enter_context(closing(KafkaBroker(settings)))
@@ -153,8 +151,11 @@ def _watched(options: Options, scenario: Scenario, screen: Screen, folder: Path)
         command = [sys.executable, "-m", "daemon", "run", str(path)]
         child = stack.enter_context(DaemonChild(command, folder / "daemon.log", None if options.keep else folder))
         follower = stack.enter_context(closing(Follower(broker, config.load(path, {}).outputs.alerts.topic)))
+        # the first thing that is undone: also after a Ctrl-C a person sees what goes on
+        stack.callback(screen.progress, Progress("stop", None, "stopping the daemon and the broker"))
         _say_hello(screen, scenario, embedded.bootstrap, port)
         show = Show(scenario, screen, broker, child, follower, port)
+        show.setup()
         show.history()
         show.learning()
         show.live(options.seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,11 +12,12 @@ from typing import Final, TextIO
 from daemon.demo.judge import GRACE_MS, HOUR_MS, Alert, Finding, Found, KindRow, Verdict
 
 BAR_CELLS: Final = 24
-STREAM_CHARACTERS: Final = 52
+STREAM_CHARACTERS: Final = 46
 HOURS_FROM_MINUTES: Final = 120  # longer delays are told in hours
 _GREEN, _YELLOW, _DIM = "\x1b[32m", "\x1b[33m", "\x1b[2m"
 _COLOURS: Final[dict[Found, str]] = {"caught": _GREEN, "repeat": _DIM, "after_effect": _DIM, "false": _YELLOW}
 _PLAIN: Final = "\x1b[0m"
+_LABEL = re.compile(r'\w+="([^"]*)"')
 _CLEAR_LINE: Final = "\r\x1b[2K"
 
 
@@ -73,8 +75,9 @@ def minutes_text(minutes: float | None) -> str:
 
 
 def shortened(stream: str) -> str:
-    """Return the stream's key, padded or cut to STREAM_CHARACTERS."""
-    cut = stream if len(stream) <= STREAM_CHARACTERS else stream[: STREAM_CHARACTERS - 3] + "..."
+    """Return the stream's key without its labels' names, padded or cut to STREAM_CHARACTERS."""
+    plain = _LABEL.sub(r"\1", stream)
+    cut = plain if len(plain) <= STREAM_CHARACTERS else plain[: STREAM_CHARACTERS - 3] + "..."
     return f"{cut:<{STREAM_CHARACTERS}}"
 
 

@@ -59,7 +59,7 @@ class Series:
     kind: SeriesKind
     values: Callable[[int, int], F]  # (step_from, step_to) -> (T, n)
     noise: F  # (n,) standard deviation of the irregular part; of a counter: of its increment
-    swing: F  # (n,) highest minus lowest expected value of a usual day
+    swing: F  # (n,) highest minus lowest expected value of a usual day; of a trend: of a week
     quantum: F  # (n,) values are multiples of it; 0 where they are continuous
 
 
@@ -148,7 +148,8 @@ def trending(dice: Dice, clock: Clock) -> Series:
     """Grow slowly with a daily ripple: gigabytes used on a disk.
 
     y = B + G * (u - u_0) + A * g(u - P) + S * n_t
-    B 100..400, G 0.3..1 % of B a day, A 0.5..1 G (temporary files of the night), S 0.1..0.2 G. Swing A, noise S.
+    B 100..400, G 0.3..1 % of B a day, A 0.5..1 G (temporary files of the night), S 0.1..0.2 G. Swing A + 7 G
+    (a usual week: what a day's growth is large against, nobody would call a fault), noise S.
     """
     own = dice.uniform(_OWN, 0, 5)
     base = 100.0 * 4.0 ** own[0]
@@ -161,7 +162,7 @@ def trending(dice: Dice, clock: Clock) -> Series:
         grown += ripple * shape(days - own[4], own[4]) + noise * dice.correlated(_NOISE, step_from, step_to)
         return grown
 
-    return Series("trending", values, noise, ripple, np.zeros(dice.count))
+    return Series("trending", values, noise, ripple + 7 * growth, np.zeros(dice.count))
 
 
 def counter(dice: Dice, clock: Clock) -> Series:

@@ -16,9 +16,11 @@ from daemon.demo.screen import Progress, Screen
 from daemon.ports import Broker
 
 HISTORY_CHUNKS: Final = 28
+SETUP_SECONDS_MAX: Final = 90.0
 READ_SECONDS_MAX: Final = 240.0
 LEARN_SECONDS_MAX: Final = TRAINING_SECONDS_MAX + 75.0
-DRAIN_SECONDS_MAX: Final = 60.0
+DRAIN_SECONDS_MAX: Final = 180.0
+TELLING: Final = ("longwatch_samples_total", "longwatch_training_running", "longwatch_training_runs_total")
 TICK_SECONDS: Final = 0.25
 LISTEN_SECONDS: Final = 0.02
 
@@ -35,6 +37,14 @@ class Show:
         self._pause = threading.Event()  # never set: its wait is a sleep that a signal ends
         self.alerts: list[Alert] = []
 
+    def setup(self) -> None:
+        """Wait until the daemon owns every partition. Raises DemoFailed when it does not get there in time."""
+        words = "the daemon joins its group and takes its partitions"
+        self._screen.progress(Progress("setup", None, words))
+        if not self._until(SETUP_SECONDS_MAX, lambda page, _: page.get("longwatch_ready", 0.0) > 0):
+            raise self._late("the daemon was not ready", SETUP_SECONDS_MAX)
+        self._screen.settle()
+
     def history(self) -> None:
         """Send the history as fast as the broker takes it."""
         steps = self._scenario.history_steps
@@ -43,7 +53,7 @@ class Show:
             self._broker.publish(self._scenario.records(begin, end))
             self._child.check()
             share = (chunk + 1) / HISTORY_CHUNKS
-            self._screen.progress(Progress("history", share, "sending two quiet weeks to learn from"))
+            self._screen.progress(Progress("history", share, "sending quiet days to learn from"))
         self._screen.settle()
 
     def learning(self) -> None:
@@ -87,7 +97,8 @@ class Show:
             self._broker.publish(self._scenario.records(sent, due))
             sent = due
             self._tick(Progress("live", share, f"day {self._day(sent):.1f} of {self._day(steps):.0f}"))
-        self._until(DRAIN_SECONDS_MAX, lambda page, _: self._has_drained(page))
+        if not self._until(DRAIN_SECONDS_MAX, lambda page, _: self._has_drained(page)):
+            self._screen.say("the daemon was too slow to read everything: some faults may be missed for that reason")
 
     def _tick(self, progress: Progress) -> None:
         self._child.check()
@@ -126,4 +137,8 @@ class Show:
         return True
 
     def _late(self, what: str, seconds_max: float) -> DemoFailed:
-        return DemoFailed(f"{what} within {seconds_max:.0f} s; the end of the daemon's log:\n{self._child.tail()}")
+        page = read_page(self._port)
+        facts = ", ".join(f"{name} {page.get(name, 0.0):g}" for name in TELLING)
+        return DemoFailed(
+            f"{what} within {seconds_max:.0f} s ({facts}); the end of the daemon's log:\n{self._child.tail()}"
+        )

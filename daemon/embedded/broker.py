@@ -36,8 +36,8 @@ class EmbeddedBroker:
     """A Kafka broker in a child process: `with EmbeddedBroker() as broker: connect(broker.bootstrap)`.
 
     `directory` keeps the broker's data between runs; without one, a temporary directory is used and removed.
-    `port` 0 picks a free one; `properties` are set over those of `server.properties`. Entering raises BrokerUnavailable,
-    with the end of the broker's log, when it cannot start.
+    `port` 0 picks a free one; `properties` are set over those of `server.properties`. Entering raises
+    BrokerUnavailable, with the end of the broker's log, when it cannot start.
     """
 
     def __init__(

@@ -83,9 +83,8 @@ class JsonFormat:
         return Point(name or "", labels, moment, fields)
 
     def _fields(self, item: Mapping[str, object]) -> dict[str, float] | Malformed:
-        several = _at(item, self.paths.values)
-        if several is None:
-            several = {"value": single} if (single := _at(item, self.paths.value)) is not None else None
+        single = _at(item, self.paths.value)
+        several = _at(item, self.paths.values) if single is None else {"value": single}
         if several is None:
             return Malformed("missing_field", f"neither {self.paths.value} nor {self.paths.values}")
         if not isinstance(several, dict):

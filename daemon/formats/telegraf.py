@@ -29,10 +29,12 @@ class TelegrafFormat:
             point = self._point(item)
             if isinstance(point, Malformed):
                 return point
-            points.append(point)
-        return points or Malformed("empty", "an empty batch")
+            if point is not None:
+                points.append(point)
+        return points if batch else Malformed("empty", "an empty batch")
 
-    def _point(self, item: object) -> Point | Malformed:
+    def _point(self, item: object) -> Point | Malformed | None:
+        """Return the metric's point, None when it holds nothing but texts, as some of Telegraf's own do."""
         if not isinstance(item, dict):
             return Malformed("wrong_type", f"expected an object, got {type(item).__name__}")
         name, fields = item.get("name"), item.get("fields")
@@ -42,6 +44,8 @@ class TelegrafFormat:
             return Malformed("wrong_type", f"fields: expected an object, got {type(fields).__name__}")
         moment = time_ms(item["timestamp"], self.unit)
         labels = text_labels(item.get("tags"))
+        if fields and all(isinstance(value, str) for value in fields.values()):
+            return None
         found = numbers(fields)
         for part in (moment, labels, found):
             if isinstance(part, Malformed):

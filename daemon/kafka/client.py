@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from kafka.structs import OffsetAndMetadata
 
 from daemon.errors import ConfigError
 from daemon.kafka.connecting import TidySocket, TidySSLSocket, built
+from daemon.kafka.joining import keep_assignments
 from daemon.ports import Membership
 from daemon.types import Record, TopicPartition
 
@@ -26,6 +28,7 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"
 _FETCH_BYTES_MAX = 50 * 1024 * 1024
 _PARTITION_FETCH_BYTES_MAX = 4 * 1024 * 1024
 _BATCH_BYTES = 256 * 1024
+_PATIENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,17 @@ def native(partition: TopicPartition) -> TopicPartition:
     return cast("TopicPartition", kafka.TopicPartition(*partition))
 
 
+def forget_fetched(consumer: Consumer, partition: TopicPartition) -> None:
+    """Drop what the library fetched of a paused `partition` and set aside.
+
+    It takes such records up again only while another place of its is None, and after a drain that is an empty object
+    instead: the partition would be neither delivered nor fetched again, for ever.
+    """
+    fetcher = cast("Any", consumer)._fetcher  # noqa: SLF001  # no public way in 3.0
+    fetcher._paused_partition_records.pop(partition, None)  # noqa: SLF001
+    fetcher._paused_completed_fetches.pop(partition, None)  # noqa: SLF001
+
+
 def native_offset(offset: int) -> object:
     """Return `offset` as the library wants it in a transaction."""
     return OffsetAndMetadata(offset, "", -1)
@@ -167,7 +181,7 @@ def native_offset(offset: int) -> object:
 def group_consumer(settings: ConnectionSettings) -> Consumer:
     """Return a consumer that joins the group, reads committed records and never commits by itself."""
     session_ms = int(settings.session_timeout_seconds * 1000)
-    return _consumer(
+    consumer = _consumer(
         settings,
         group_id=settings.group_id,
         group_instance_id=settings.instance_id,
@@ -178,6 +192,8 @@ def group_consumer(settings: ConnectionSettings) -> Consumer:
         partition_assignment_strategy=[CooperativeStickyAssignor()],
         auto_offset_reset="earliest",
     )
+    keep_assignments(consumer)
+    return consumer
 
 
 def lone_consumer(settings: ConnectionSettings, *, committed: bool) -> Consumer:
@@ -210,10 +226,19 @@ def admin(settings: ConnectionSettings) -> Admin:
     return cast("Admin", built(KafkaAdminClient, _common(settings)))
 
 
-def reachable(consumer: Consumer) -> bool:
-    """Return whether any broker is connected; the library itself waits in silence when none is."""
-    connections = cast("Any", consumer)._client._manager._conns  # noqa: SLF001  # no public way in 3.0
-    return any(connection.connected for connection in list(connections.values()))
+class Contact:
+    """Knows since when no broker has been connected; the library itself waits in silence then."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._last = time.monotonic()
+
+    def is_lost(self) -> bool:
+        """Return whether no broker has been connected for more than a second: less is a connection in the making."""
+        connections = cast("Any", self._consumer)._client._manager._conns  # noqa: SLF001  # no public way in 3.0
+        if any(connection.connected for connection in list(connections.values())):
+            self._last = time.monotonic()
+        return time.monotonic() - self._last > _PATIENCE_SECONDS
 
 
 def _consumer(settings: ConnectionSettings, **more: object) -> Consumer:

@@ -1,4 +1,4 @@
-"""Makes the client library's objects, and sees to it that those which cannot be made leave a reason and nothing else."""
+"""Makes the client library's objects; one that cannot be made leaves a reason behind, and nothing else."""
 
 from __future__ import annotations
 
@@ -53,9 +53,21 @@ class _Reason(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         arguments = record.args if isinstance(record.args, tuple) else ()
         for error in arguments:
-            # Of a refused password, most attempts say only that the connection was closed.
-            if isinstance(error, Exception) and not (self.error and meaning(type(self.error)) == "settings"):
+            # The last one tells, but not that time is up, and a refusal tells more than the cut connections around it.
+            if isinstance(error, Exception) and not isinstance(error, KafkaTimeoutError) and not self._is_refusal():
                 self.error = error
+
+    def instead_of(self, late: KafkaTimeoutError, *, password: bool) -> Exception:
+        """Return what to raise when time is up; `password` says whether one was offered."""
+        if self.error is None or self._is_refusal():
+            error: Exception = late if self.error is None else self.error
+            return error
+        hint = "; it may also be that name or password were refused" if password else ""
+        told: Exception = KafkaTimeoutError(f"{self.error}{hint}")
+        return told
+
+    def _is_refusal(self) -> bool:
+        return self.error is not None and meaning(type(self.error)) == "settings"
 
 
 def built(kind: Callable[..., object], options: Mapping[str, object]) -> object:
@@ -73,8 +85,8 @@ def built(kind: Callable[..., object], options: Mapping[str, object]) -> object:
     except BaseException as error:
         for connection in connections:
             connection.close()
-        if isinstance(error, KafkaTimeoutError) and reason.error is not None:
-            raise reason.error from error
+        if isinstance(error, KafkaTimeoutError):
+            raise reason.instead_of(error, password="sasl_mechanism" in options) from error
         raise
     finally:
         logger.removeHandler(reason)

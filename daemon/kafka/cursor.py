@@ -26,6 +26,7 @@ class KafkaCursor:
             self._consumer = client.lone_consumer(settings, committed=True)
         except CLIENT_ERRORS as error:
             raise translated(error, self._doing) from error
+        self._contact = client.Contact(self._consumer)
         try:
             self._consumer.assign([self._partition])
             self._position = max(start, self._first())
@@ -51,7 +52,7 @@ class KafkaCursor:
             return self._skip_deleted()
         except CLIENT_ERRORS as error:
             raise translated(error, self._doing) from error
-        if not fetched and not client.reachable(self._consumer):
+        if not fetched and self._contact.is_lost():
             raise BrokerUnavailable(f"{self._doing}: no broker is connected")
         return fetched.get(self._partition, ())
 

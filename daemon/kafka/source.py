@@ -53,6 +53,7 @@ class KafkaSource:
             self._consumer = client.group_consumer(settings)
         except CLIENT_ERRORS as error:
             raise translated(error, f"joining group {settings.group_id!r}") from error
+        self._contact = client.Contact(self._consumer)
         self._consumer.subscribe(list(topics), listener=self._notes)
         self._membership = self._consumer.group_metadata()
 
@@ -69,7 +70,7 @@ class KafkaSource:
         assigned, revoked = self._settle()
         # Nothing of a partition may come out between its assignment and `resume_at`, whatever was fetched of it.
         records = {TopicPartition(*tp): batch for tp, batch in fetched.items() if tp in self._delivered}
-        if not (records or assigned or revoked) and not client.reachable(self._consumer):
+        if not (records or assigned or revoked) and self._contact.is_lost():
             servers = ", ".join(self._settings.bootstrap_servers)
             raise BrokerUnavailable(f"no broker of {servers} is connected: trying again")
         return Polled(records, assigned, revoked)
@@ -79,6 +80,7 @@ class KafkaSource:
         if partition not in self._owned or partition not in self._consumer.assignment():
             return
         self._consumer.seek(client.native(partition), offset)
+        client.forget_fetched(self._consumer, client.native(partition))
         self._consumer.resume(client.native(partition))
         self._delivered.add(partition)
 

@@ -59,8 +59,9 @@ def _settings(admin: client.Admin, topic: str) -> Mapping[str, str]:
 
 def _problems(spec: TopicSpec, count: int | None, found: Mapping[str, str]) -> list[str]:
     problems = []
-    if count != spec.partitions:
-        problems.append(f"it has {count} partitions and needs {spec.partitions}: delete it, or name another topic")
+    if count is None or count < spec.partitions:
+        more = f"kafka-topics.sh --alter --topic {spec.name} --partitions {spec.partitions}"
+        problems.append(f"it has {count} partitions and needs {spec.partitions}: {more}")
     policy, wanted = found.get(_POLICY, ""), _RETENTION[spec.compacted]
     if policy != wanted:
         problems.append(f"its {_POLICY} is {policy!r} and must be {wanted!r}: {_alter(spec.name, _POLICY, wanted)}")

@@ -99,7 +99,7 @@ def share(available: Partitions, members: Mapping[str, Member]) -> dict[str, set
     fewest, richer = divmod(len(available), len(members))
     shares: dict[str, set[TopicPartition]] = {}
     for rank, name in enumerate(by_wealth):
-        keepable = sorted(tp for tp in members[name].owned & available if tp.topic in members[name].topics)
+        keepable = sorted(members[name].owned & available)
         shares[name] = set(keepable[: fewest + (rank < richer)])
     for partition in sorted(available.difference(*shares.values())):
         readers = [name for name in by_wealth if partition.topic in members[name].topics]

@@ -81,11 +81,11 @@ class PartitionLog:
         """
         if records_max < 1:
             raise ValueError(f"records_max is {records_max}: ask for at least 1 record")
-        start, stable = max(position, self.first), self.stable_end
-        entries = islice(self._entries, self._index(start), None)
+        stable = self.stable_end
+        entries = islice(self._entries, self._index(position), None)
         readable = takewhile(lambda entry: entry.offset < stable, entries)
         found = list(islice((e.record for e in readable if e.visible and e.record is not None), records_max))
-        return found, found[-1].offset + 1 if len(found) == records_max else max(start, stable)
+        return found, found[-1].offset + 1 if len(found) == records_max else max(position, stable)
 
     def trim(self, offset: int) -> None:
         """Forget everything below `offset`, as retention does; never beyond what is stable."""

@@ -1,3 +1,5 @@
+"""The settings reach the client library, and its parts are what the rest relies on."""
+
 from __future__ import annotations
 
 import threading

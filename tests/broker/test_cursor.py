@@ -1,3 +1,5 @@
+"""A cursor on the real broker: positions, bounds, open transactions."""
+
 from __future__ import annotations
 
 import time
@@ -90,7 +92,7 @@ def test_a_topic_is_created_once_and_then_checked(broker: KafkaBroker, topic_pre
 @pytest.mark.parametrize(
     ("partitions", "compacted", "size", "complaint"),
     [
-        (4, True, 1000, "has 3 partitions and needs 4"),
+        (4, True, 1000, "has 3 partitions and needs 4.*--partitions 4"),
         (3, False, 1000, r"cleanup\.policy is 'compact' and must be 'delete'.*--add-config cleanup\.policy=delete"),
         (3, True, 9_000_000, r"max\.message\.bytes is 3000000 and must be at least 9000000"),
     ],

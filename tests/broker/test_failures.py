@@ -1,3 +1,5 @@
+"""Every error of the client library becomes one of ours, on purpose."""
+
 from __future__ import annotations
 
 import inspect

@@ -1,3 +1,5 @@
+"""A broker that goes away and comes back: deadlines, and going on."""
+
 from __future__ import annotations
 
 import contextlib

@@ -1,5 +1,8 @@
+"""A source on the real broker: assignment, hand-over, resuming, membership."""
+
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 
@@ -21,8 +24,8 @@ class Member:
         self.owned: frozenset[TopicPartition] = frozenset()
         self.values: list[bytes | None] = []
 
-    def poll(self) -> Polled:
-        polled = self.source.poll(500, 0.1)
+    def poll(self, wait_seconds: float = 0.1) -> Polled:
+        polled = self.source.poll(500, wait_seconds)
         assert not set(polled.records) - self.owned | polled.assigned & set(polled.records)
         self.owned = self.owned - polled.revoked | polled.assigned
         self.values += [record.value for batch in polled.records.values() for record in batch]
@@ -91,6 +94,18 @@ def test_lag_is_what_was_not_polled_yet(broker: KafkaBroker, four: str) -> None:
     assert member.source.lag() == {tp: 6}
 
 
+def test_a_member_that_never_waits_for_an_answer_still_gets_its_partitions(broker: KafkaBroker, four: str) -> None:
+    """The library alone forgets an assignment that arrives between two polls, some members even that they must ask."""
+    members = [Member(broker.source([four])), Member(broker.source([four]))]
+    elsewhere = threading.Event()
+    give_up = time.monotonic() + 20
+    while [len(member.owned) for member in members] != [2, 2]:
+        assert time.monotonic() < give_up, [member.owned for member in members]
+        for member in members:
+            member.poll(0.001)
+            elsewhere.wait(0.05)
+
+
 def test_a_second_member_takes_half_and_gives_it_back_when_it_leaves(broker: KafkaBroker, four: str) -> None:
     first = Member(broker.source([four]))
     settle([first], [4])
@@ -154,3 +169,29 @@ def test_a_static_member_that_restarts_gets_its_partitions_back(broker: KafkaBro
     settle([again], [4])
     assert again.owned == before
     fixed.close()
+
+
+def test_a_partition_paused_with_half_of_a_fetch_taken_goes_on_once_resumed(broker: KafkaBroker, four: str) -> None:
+    """The library sets such a fetch aside and, left alone, never looks at it or at the partition again."""
+    broker.publish([Outgoing(four, number % 2, None, b"x" * 100) for number in range(4000)])
+    member = Member(broker.source([four]))
+    settle([member], [4])
+    for number in (0, 1):
+        member.source.resume_at(TopicPartition(four, number), 0)
+    half_taken = first_of(member, 100)
+    member.source.pause(half_taken)
+    for _ in range(3):
+        member.source.poll(100, 0.1)
+    member.source.resume_at(half_taken, 0)
+    give_up, seen = time.monotonic() + 20, set[int]()
+    while len(seen) < 2010:  # 2000 and the ten that were there before
+        assert time.monotonic() < give_up, len(seen)
+        seen.update(record.offset for record in member.poll().records.get(half_taken, ()))
+    assert seen == set(range(2010))
+
+
+def first_of(member: Member, records_max: int) -> TopicPartition:
+    give_up = time.monotonic() + 20
+    while not (polled := member.source.poll(records_max, 0.2).records):
+        assert time.monotonic() < give_up
+    return next(iter(polled))

@@ -1,3 +1,5 @@
+"""A writer on the real broker: what the client library would report, and what we do."""
+
 from __future__ import annotations
 
 import os

@@ -206,6 +206,23 @@ def test_both_sources_deliver_their_share_and_nothing_else(world: World) -> None
     assert second.found == {(partition, b"%d" % partition.partition) for partition in second.owned}
 
 
+def test_resuming_a_partition_that_went_to_another_source_has_no_effect(world: World) -> None:
+    topic, _, first, second = pair(world, partitions=2)
+    balanced(world, first, second)
+    (moved,) = second.owned
+    first.source.resume_at(moved, 0)
+    world.door.publish([Outgoing(topic, number, b"k", b"%d" % number) for number in range(2)])
+
+    def done() -> bool:
+        first.poll()
+        second.poll()
+        return bool(first.found and second.found)
+
+    world.until(done, "both records")
+    assert moved not in {partition for partition, _ in first.found}
+    assert moved not in first.source.lag()
+
+
 def test_a_partition_that_stays_is_neither_revoked_nor_paused_by_a_rebalance(world: World) -> None:
     topic, _, first, second = pair(world, partitions=2)
     came: list[TopicPartition] = []

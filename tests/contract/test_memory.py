@@ -187,6 +187,20 @@ def test_a_partition_that_was_lost_and_given_back_comes_paused() -> None:
     assert [record.value for record in source.poll(1, 0).records[GIVEN]] == [b"v"]
 
 
+def test_a_partition_is_given_to_nobody_before_its_old_owner_has_given_it_up() -> None:
+    made = cluster()
+    made.grow("given", 2)
+    first = MemoryBroker(made).source(["given"])
+    assert len(first.poll(1, 0).assigned) == 2
+    second = MemoryBroker(made).source(["given"])
+    assert not first.poll(1, 0).revoked  # it has joined the new generation, and does not know its share yet
+    assert not second.poll(1, 0).assigned  # it completed that generation, but the first still holds everything
+    given_up = first.poll(1, 0).revoked
+    assert len(given_up) == 1
+    first.poll(1, 0)
+    assert second.poll(1, 0).assigned == given_up
+
+
 def test_compaction_keeps_the_newest_committed_value_of_each_key_and_no_tombstone() -> None:
     made = cluster()
     for key, value in ((b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"c", b"1"), (b"c", None)):
@@ -226,6 +240,16 @@ def test_compaction_leaves_alone_what_an_open_transaction_still_holds_up() -> No
     assert values(made, TABLE) == [b"old"]
     made.expire("w")
     assert values(made, TABLE) == [b"old", b"new"]
+
+
+@pytest.mark.parametrize(("offset", "first"), [(1, 2), (3, 3), (99, 4)])
+def test_retention_goes_neither_back_nor_beyond_the_end(offset: int, first: int) -> None:
+    made = cluster()
+    for value in "0123":
+        made.publish(outgoing(value)[0])
+    made.trim(OUT, 2)
+    made.trim(OUT, offset)
+    assert made.bounds(OUT) == Bounds(first, 4)
 
 
 def test_a_source_goes_on_at_the_first_offset_when_retention_has_passed_it() -> None:

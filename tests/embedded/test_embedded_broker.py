@@ -1,3 +1,5 @@
+"""The embedded broker: it starts, answers, restarts, and leaves nothing behind."""
+
 from __future__ import annotations
 
 import os
@@ -15,6 +17,8 @@ import pytest
 from daemon.embedded import EmbeddedBroker, prepare
 from daemon.embedded.probe import answers
 from daemon.errors import BrokerUnavailable
+
+pytestmark = pytest.mark.broker
 
 ROOT = Path(__file__).parents[2]
 CHILD = """

@@ -113,4 +113,4 @@ def test_changelog_has_a_place_for_what_comes_next() -> None:
     ],
 )
 def test_a_dead_link_is_seen(text: str, faults: int) -> None:
-    assert len(list(dead("README.md", text))) == faults
+    assert len(list(dead("CONTRIBUTING.md", text))) == faults

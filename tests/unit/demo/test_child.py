@@ -77,6 +77,20 @@ def test_a_stubborn_daemon_is_ended_by_force(tmp_path: Path) -> None:
         assert child.stop(seconds_max=0.2) == -signal.SIGKILL
 
 
+def test_after_an_error_nobody_waits_long_for_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.demo.child.HURRY_SECONDS", 0.1)
+    child = DaemonChild(python(STUBBORN), tmp_path / "log")
+    with pytest.raises(DemoFailed, match="on purpose"):
+        fails_when_up(child, tmp_path / "log")
+    assert child.pid is None
+
+
+def fails_when_up(child: DaemonChild, log: Path) -> None:
+    with child:
+        said(log, "up")
+        raise DemoFailed("on purpose")
+
+
 def test_what_the_daemon_started_goes_with_it(tmp_path: Path) -> None:
     with DaemonChild(python(PARENT), tmp_path / "log") as child:
         said(tmp_path / "log", "\n")
@@ -86,9 +100,9 @@ def test_what_the_daemon_started_goes_with_it(tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_died_is_noticed_with_its_last_words(tmp_path: Path) -> None:
-    with DaemonChild(python("import sys; print('alas'); sys.exit(3)"), tmp_path / "log") as child:
-        with pytest.raises(DemoFailed, match=r"(?s)ended with code 3.*alas"):
-            checked_until_it_ends(child)
+    child = DaemonChild(python("import sys; print('alas'); sys.exit(3)"), tmp_path / "log")
+    with child, pytest.raises(DemoFailed, match=r"(?s)ended with code 3.*alas"):
+        checked_until_it_ends(child)
 
 
 def checked_until_it_ends(child: DaemonChild) -> None:

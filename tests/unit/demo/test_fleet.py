@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from daemon.demo.dice import Dice
+from daemon.demo import series
+from daemon.demo.dice import Dice, trailing
 from daemon.demo.fleet import MISSING_SHARE, Fleet
 from daemon.demo.series import KINDS
 
@@ -113,6 +114,25 @@ def test_bursty_has_a_calm_middle_and_rare_bursts_that_come_together() -> None:
         burst = relative > 2
         assert 0.005 < burst.mean() < 0.12
         assert burst[1:][burst[:-1]].mean() > 5 * burst.mean()
+
+
+def test_bursts_beget_bursts() -> None:
+    clock = series.Clock(0.0, 300)
+    heights = series._bursts(Dice(1, 1, 16, DAY), clock, 0, 60 * DAY)
+    alone = series.BURSTS_A_DAY / DAY * series.BURST_MARK * np.exp(0.6**2 / 2) * series.BURST_DECAY.sum()
+    family = 1 + series.CHILDREN.sum() + series.CHILDREN.sum() ** 2
+    assert family > 1.6
+    assert heights.mean() == pytest.approx(alone * family, rel=0.1)
+
+
+def test_a_burst_comes_at_once_and_fades() -> None:
+    steps = np.diff(columns("bursty"), axis=0)
+    assert (steps.max(axis=0) > -steps.min(axis=0)).all()
+
+
+def test_trailing_sums_weigh_the_newest_first() -> None:
+    wide = np.array([[1.0], [10.0], [100.0], [1000.0]])
+    np.testing.assert_array_equal(trailing(wide, np.array([1.0, 0.0, 2.0])), [[102.0], [1020.0]])
 
 
 def test_trending_grows_every_week() -> None:

@@ -39,7 +39,7 @@ def test_a_progress_line_shows_the_share(share: float | None, line: str) -> None
 def test_an_alert_says_when_what_how_much_where_and_which_fault_it_met() -> None:
     line = screen.alert_line(ALERT, Finding(ALERT, "caught", LABEL))
     assert line.split("  ")[0] == "Wed 15 Nov 12:15"
-    for part in ("open", "anomaly", "1.23", 'cpu{host="a"}', "caught: level shift, after 15 min"):
+    for part in ("open", "anomaly", "1.23", "cpu{a}", "caught: level shift, after 15 min"):
         assert part in line
 
 
@@ -62,6 +62,10 @@ def test_long_delays_are_told_in_hours(minutes: float | None, text: str) -> None
 
 def test_a_score_that_does_not_exist_is_a_dash() -> None:
     assert screen.score_text(float("nan")) == "-"
+
+
+def test_a_stream_is_shown_without_its_labels_names() -> None:
+    assert screen.shortened('cpu{host="a-1",service="b"}').strip() == "cpu{a-1,b}"
 
 
 def test_a_long_stream_is_cut_to_the_column() -> None:

@@ -42,7 +42,7 @@ def test_every_decoder_tells_a_window_of_every_channel(decoder: Decoder) -> None
     assert hidden.shape == (7, 6, 12)
     assert torch.equal(state[0], hidden[-1])
     assert model.decode(hidden[-1]).shape == (6, 5, 2)
-    assert model.forecast(hidden[-1]).shape == (6, 2)
+    assert model.forecast(hidden[-1], torch.zeros(6, 2)).shape == (6, 2)
 
 
 def test_the_encoder_reads_on_where_it_stopped() -> None:
@@ -69,15 +69,17 @@ def test_all_that_the_decoder_knows_went_through_the_code(decoder: Decoder) -> N
     hidden = torch.randn(1, 12)
     blind = torch.linalg.svd(model.code.weight)[2][-1]  # a direction that the code does not see
     assert torch.allclose(model.decode(hidden), model.decode(hidden + 5.0 * blind), atol=1e-4)
-    assert not torch.allclose(model.forecast(hidden), model.forecast(hidden + 5.0 * blind), atol=1e-2)
+    newest = torch.zeros(1, 2)
+    assert not torch.allclose(model.forecast(hidden, newest), model.forecast(hidden + 5.0 * blind, newest), atol=1e-2)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_an_untrained_model_predicts_the_usual_level(decoder: Decoder) -> None:
+def test_an_untrained_model_tells_the_usual_level_and_forecasts_no_change(decoder: Decoder) -> None:
     model = untrained(features=4, channels=2, settings=replace(MODEL, decoder=decoder), seed=0)
     hidden = torch.randn(6, 12)
     assert not model.decode(hidden).any()
-    assert not model.forecast(hidden).any()
+    newest = torch.randn(6, 2)
+    assert torch.equal(model.forecast(hidden, newest), newest)
 
 
 def test_fresh_weights_depend_on_the_seed_alone_and_leave_global_randomness_alone() -> None:
@@ -133,3 +135,8 @@ def test_what_is_not_counted_reaches_neither_loss_nor_gradient() -> None:
     assert total.item() == pytest.approx(0.125)
     assert int(count) == 1
     assert gradient.tolist() == [0.5, 0.0, 0.0]
+
+
+def test_a_model_reads_at_least_the_values_of_its_channels() -> None:
+    with pytest.raises(ValueError, match="1 inputs cannot begin with the values of 2 channels"):
+        untrained(features=1, channels=2, settings=MODEL, seed=0)

@@ -1,0 +1,262 @@
+"""The production loop on a cluster in memory, with processes that die and members that come and go.
+
+Nothing waits: a reader that would wait moves the world's clock instead.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon import codec, events, models
+from daemon.alert_events import Group
+from daemon.engine import layout
+from daemon.errors import BrokerUnavailable
+from daemon.formats import JsonFormat
+from daemon.intake import Intake, Limits
+from daemon.loop import Loop, LoopSettings, Surroundings
+from daemon.memory import MemoryBroker, MemoryCluster, Operation
+from daemon.models import ModelStore
+from daemon.partitions import Partitions, Watched
+from daemon.restore import RestoreSettings
+from daemon.state import GroupLayout, Manifest, Pages, PartitionState
+from daemon.types import Outgoing, TopicPartition, TopicSpec
+from detectors.artefact import Artefact, Lineage, dumps
+from detectors.network import use_threads
+from detectors.scoring import Detector
+from detectors.settings import AlertSettings, DetectorSettings, ModelSettings, StaticThreshold
+from tests.conformance.feed import START_MS, weights
+
+PARTITIONS = 3
+GROUP = "all"
+SETTINGS = DetectorSettings(
+    model=ModelSettings(hidden=4, window=3, bottleneck=2),
+    alert=AlertSettings(hold_off_samples=8, close_after_samples=2, accept_after_samples=14, silence_intervals=4.0),
+    threshold=StaticThreshold(1.0),
+    warmup_samples=12,
+)
+LAYOUTS = {GROUP: GroupLayout(layout(SETTINGS), 1000)}
+TOPICS = {"metrics": False, "state": True, "alerts": False, "scores": False, "dead": False}
+FLUSH_SECONDS = 6.0
+RESTORE_SECONDS = 600.0
+TURNS_MAX = 4000
+
+Hook = Callable[[Operation], None]
+Key = tuple[int, int, str]  # partition, offset, stream
+
+
+class ProcessDiedError(Exception):
+    """Raised in the place of a process that ends without a word."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The group that takes everything."""
+
+    name: str = GROUP
+    channels: Sequence[str] = ()
+
+    def selects(self, _labels: object) -> bool:
+        """Return whether the group takes a point: always."""
+        return True
+
+
+def records(seed: int, ticks: int, first: int = 0) -> list[Outgoing]:
+    """Return the input of some ticks: streams that jump and fall silent, late and repeated samples, and nonsense."""
+    rng = random.Random(seed)
+    found = []
+    for tick in range(first, first + ticks):
+        for number in range(9):
+            if rng.random() < 0.12 or (number == 4 and 20 <= tick < 34):
+                continue
+            value = (
+                10.0
+                + rng.gauss(0, 0.3)
+                + number
+                + (40.0 if (number * 7) % 40 < tick % 40 < (number * 7) % 40 + 5 else 0)
+            )
+            late = 1 if rng.random() < 0.03 else 0
+            body = {"timestamp": START_MS + (tick - late) * 10_000, "name": f"s{number}", "value": value}
+            found.append(Outgoing("metrics", number % PARTITIONS, b"k", json.dumps(body).encode()))
+        if rng.random() < 0.1:
+            found.append(Outgoing("metrics", rng.randrange(PARTITIONS), None, b"nonsense"))
+    return found
+
+
+def artefact(seed: int) -> bytes:
+    """Return a model of random weights, as the models topic carries it."""
+    lineage = Lineage(GROUP, 1, {}, 0, seed, (), {})
+    return dumps(Artefact(SETTINGS.model, SETTINGS.channels, weights(SETTINGS, seed), {}, lineage))
+
+
+@dataclass
+class World:
+    """A cluster, its clock, and what became of everything that was written to it."""
+
+    clock: float = 1000.0
+    dead: set[str] = field(default_factory=set)  # identities that may have left a transaction open
+    cluster: MemoryCluster = field(init=False)
+
+    def __post_init__(self) -> None:
+        use_threads(1)
+        self.cluster = MemoryCluster(now_ms=lambda: START_MS + 10_000_000, idle=self._idle)
+        for name, compacted in TOPICS.items():
+            self.cluster.ensure(TopicSpec(name, PARTITIONS, compacted, {"max.message.bytes": "16000000"}))
+        self.cluster.ensure(TopicSpec("models", 1, compacted=True, config={"max.message.bytes": "16000000"}))
+
+    def publish(self, given: Sequence[Outgoing]) -> None:
+        """Write records outside any transaction."""
+        for each in given:
+            self.cluster.publish(each)
+
+    def publish_model(self, seed: int) -> None:
+        """Put a model into the topic and make it the current one."""
+        self.publish(models.messages("models", GROUP, artefact(seed), []))
+
+    def behind(self) -> int:
+        """Return how many input records are not committed yet."""
+        offsets = self.cluster.group("longwatch").offsets
+        inputs = [TopicPartition("metrics", number) for number in range(PARTITIONS)]
+        return sum(self.cluster.bounds(tp).end - offsets.get(tp, 0) for tp in inputs)
+
+    def scores(self) -> tuple[dict[Key, float | None], Counter[Key]]:
+        """Return the score of every sample that was told, and how often it was."""
+        found: dict[Key, float | None] = {}
+        times: Counter[Key] = Counter()
+        for record in self._visible("scores"):
+            told = codec.decode_scores(record)
+            for place, offset, score in zip(told.stream, told.offset, told.score, strict=True):
+                key = (told.partition, offset, told.streams[place])
+                found[key], times[key] = score, times[key] + 1
+        return found, times
+
+    def alerts(self) -> Counter[tuple[str, str, str, str]]:
+        """Return how often each change of each alert was told: (stream, rule, id, change)."""
+        told = [codec.decode_alert(record) for record in self._visible("alerts")]
+        return Counter((each.stream, each.rule, each.alert_id, each.change) for each in told)
+
+    def dead_letters(self) -> Counter[tuple[bytes, bytes]]:
+        """Return how often each record went to the dead letters: (partition, offset)."""
+        every = [
+            record for number in range(PARTITIONS) for record in self.cluster.visible(TopicPartition("dead", number))
+        ]
+        heads = [dict(record.headers) for record in every]
+        return Counter((each["longwatch-partition"], each["longwatch-offset"]) for each in heads)
+
+    def state(self, number: int) -> tuple[PartitionState, Manifest]:
+        """Return what the state topic holds of one partition."""
+        pages = Pages(TopicPartition("metrics", number))
+        pages.add(self.cluster.visible(TopicPartition("state", number)))
+        built = pages.build(LAYOUTS)
+        assert built is not None
+        assert built[2] == []
+        return built[0], built[1]
+
+    def _visible(self, topic: str) -> list[bytes]:
+        every = [self.cluster.visible(TopicPartition(topic, number)) for number in range(PARTITIONS)]
+        return [record.value for part in every for record in part if record.value is not None]
+
+    def _idle(self, seconds: float) -> None:
+        self.clock += seconds
+        if seconds >= 1.0:  # somebody waits for an open transaction: by then the broker has given it up
+            for identity in self.dead:
+                self.cluster.expire(identity)
+
+
+class Process:
+    """One daemon: the loop as the composition root wires it, turned by hand."""
+
+    def __init__(self, world: World, identity: str = "one", faults: Hook = lambda _operation: None) -> None:
+        self.world, self.identity = world, identity
+        self.events: list[events.Event] = []
+        self.broker = MemoryBroker(world.cluster, faults=faults, committed_wait_seconds=5.0)
+        quiet = MemoryBroker(world.cluster)
+        self._models = ModelStore(quiet, "models", {GROUP: SETTINGS}, self.events.append)
+        self._cursor = quiet.cursor(TopicPartition("models", 0), 0)
+        self.source = self.broker.source(["metrics"])
+        self.partitions = Partitions(self._watched())
+        self.loop = Loop(_settings(), self._surroundings(), threading.Event())
+
+    def turn(self) -> None:
+        """Take one turn, as `Loop.run` does; a second goes by."""
+        self.read_models()
+        self.world.clock += 1.0
+        try:
+            self.loop.turn()
+        except BrokerUnavailable as error:
+            self.events.append(events.BrokerLost(str(error)))
+
+    def read_models(self) -> None:
+        """Take in what the models topic holds."""
+        self._models._take(self._cursor.fetch(50, 0))
+
+    def die(self) -> None:
+        """End without a word; the group learns of it when heartbeats stop, which is now."""
+        self.world.dead.add(self.identity)
+        self.broker.lose_session()
+
+    def of(self, kind: type[events.Event]) -> list[events.Event]:
+        """Return the events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def _watched(self) -> Watched:
+        groups = {GROUP: Group(GROUP, Detector(SETTINGS))}
+        restore = RestoreSettings("state", LAYOUTS, RESTORE_SECONDS)
+        self._intake = Intake(JsonFormat(), [Selection()], Limits())
+        return Watched(
+            self.broker,
+            self.source,
+            self._intake,
+            self._models,
+            groups,
+            restore,
+            self.events.append,
+            lambda: self.world.clock,
+        )
+
+    def _surroundings(self) -> Surroundings:
+        writer = self.broker.writer(self.identity)
+        clock = lambda: self.world.clock  # noqa: E731
+        return Surroundings(
+            self.source, writer, self._intake, self.partitions, self.events.append, clock, lambda _now: None
+        )
+
+
+def _settings() -> LoopSettings:
+    return LoopSettings(
+        records_max=25,
+        poll_seconds=0.5,
+        flush_seconds=FLUSH_SECONDS,
+        state_topic="state",
+        alerts_topic="alerts",
+        dead_letters_topic="dead",
+        dead_letter_bytes_max=100,
+        scores_topic="scores",
+        scores_floor=None,
+        layouts=LAYOUTS,
+    )
+
+
+def finish(world: World, process: Process) -> Process:
+    """Turn until every input record is committed."""
+    for _ in range(TURNS_MAX):
+        if not world.behind():
+            return process
+        process.turn()
+    raise AssertionError(f"{world.behind()} records are left after {TURNS_MAX} turns")
+
+
+def rows(state: PartitionState) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Return every field of every stream's row, by stream."""
+    slab = state.slabs[GROUP]
+    view = slab.view()
+    return {
+        key: {name: view[name][slot].copy() for name in view.dtype.names or ()} for slot, key in enumerate(slab.keys)
+    }

@@ -1,0 +1,85 @@
+"""What the daemon writes can be read back, number by number."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from daemon import codec
+from daemon.engine import Scores
+from daemon.memory import MemoryRecord
+from daemon.types import Rejected
+from detectors.settings import Guard, StaticThreshold
+from tests.conformance.feed import START_MS, Feed, Sent, series, settings_of, together, wave
+
+NAN = math.nan
+
+
+def scored(score: list[float]) -> Scores:
+    feed = Feed(settings_of())
+    sent = [Sent(0, f"s{i % 3}", START_MS + i, (1.0,)) for i in range(len(score))]
+    (part,) = feed.parts(sent)
+    return Scores(part, "g", np.array(score))
+
+
+def test_alert_events_come_back_as_they_were() -> None:
+    values = wave(150, 2)
+    values[100:, 0] += 500.0
+    quiet = series(wave(80, 2), "quiet")
+    high = wave(150, 2)
+    high[50:, 1] = 3000.0
+    group = settings_of(2, guard=(("c1", Guard(max=2000.0)),), threshold=StaticThreshold(1.0))
+    events = Feed(group).polls([together(series(values), series(high, "high"), quiet)]).events
+    assert {event.rule for event in events} == {"anomaly", "guard", "silence"}
+    for event in events:
+        message = codec.alert("alerts", event)
+        assert (message.topic, message.partition, message.key) == ("alerts", None, event.stream.encode())
+        assert message.value is not None
+        assert codec.decode_alert(message.value) == event
+        json.loads(message.value, parse_constant=pytest.fail)  # no NaN, no Infinity
+
+
+def test_scores_are_written_in_columns_of_one_partition() -> None:
+    (message,) = codec.scores("scores", scored([0.5, NAN, 2.0, 0.25]), None)
+    found = codec.decode_scores(message.value or b"")
+    assert (message.key, message.partition) == (b"in/0", 0)
+    assert (found.topic, found.partition, found.group) == ("in", 0, "g")
+    assert [found.streams[place] for place in found.stream] == ["s0", "s1", "s2", "s0"]
+    assert found.offset == [0, 1, 2, 3]
+    assert found.time_ms == [START_MS + i for i in range(4)]
+    assert found.score == [0.5, None, 2.0, 0.25]
+
+
+@pytest.mark.parametrize(("floor", "offsets"), [(0.5, [0, 2]), (0.0, [0, 2, 3]), (9.0, None)])
+def test_only_scores_from_the_floor_on_are_written(floor: float, offsets: list[int] | None) -> None:
+    messages = list(codec.scores("scores", scored([0.5, NAN, 2.0, 0.25]), floor))
+    assert [codec.decode_scores(each.value or b"").offset for each in messages] == (
+        [] if offsets is None else [offsets]
+    )
+
+
+def test_many_scores_are_cut_into_records_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "SCORES_PER_RECORD_MAX", 4)
+    found = [codec.decode_scores(each.value or b"") for each in codec.scores("scores", scored([1.0] * 10), None)]
+    assert [each.offset for each in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_dead_letters_carry_origin_reason_and_the_beginning_of_the_record() -> None:
+    records = [MemoryRecord(5, 99, b"k" * 2000, b"v" * 100, ()), MemoryRecord(6, -1, None, None, ())]
+    rejected = [Rejected("in", 1, 5, "wrong_type", "täxt"), Rejected("in", 1, 6, "empty", "\ud800")]
+    long, empty = codec.dead_letters("dead", rejected, records, 10)
+    assert (long.topic, long.key, long.value) == ("dead", b"k" * 1024, b"v" * 10)
+    assert dict(long.headers) == {
+        "longwatch-reason": b"wrong_type",
+        "longwatch-detail": "täxt".encode(),
+        "longwatch-topic": b"in",
+        "longwatch-partition": b"1",
+        "longwatch-offset": b"5",
+        "longwatch-timestamp": b"99",
+        "longwatch-value-bytes": b"100",
+    }
+    assert empty.value is None
+    assert dict(empty.headers)["longwatch-detail"] == b"?"

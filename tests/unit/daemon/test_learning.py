@@ -1,0 +1,183 @@
+"""A training child is started when it is due, listened to, and whatever it does, the daemon hears how it ended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import Queue
+
+import pytest
+
+from daemon import events
+from daemon.learning import RETRY_SECONDS, Learning, Schedule, child_command
+
+REPORT = json.dumps({"kind": "report", "outcome": "published", "detail": "model m", "seconds": 2.5})
+PROGRESS = json.dumps(
+    {"kind": "progress", "epoch": 3, "epochs_max": 9, "loss": 0.5, "validation_loss": 0.25, "seconds": 1.0}
+)
+ONCE = {"g": Schedule(100, 0.0)}
+
+
+class Heard:
+    """The events, in the order in which they were noted."""
+
+    def __init__(self) -> None:
+        self._queue: Queue[events.Event] = Queue()
+
+    def __call__(self, event: events.Event) -> None:
+        """Note an event."""
+        self._queue.put(event)
+
+    def until_finished(self) -> list[events.Event]:
+        """Return all events up to the end of a training."""
+        found = [self._queue.get(timeout=30)]
+        while not isinstance(found[-1], events.TrainingFinished):
+            found.append(self._queue.get(timeout=30))
+        return found
+
+
+@contextmanager
+def learning(script: str, schedules: dict[str, Schedule] | None = None) -> Iterator[tuple[Learning, Heard]]:
+    heard = Heard()
+    made = Learning(
+        lambda group: [sys.executable, "-c", script, group], ONCE if schedules is None else schedules, heard
+    )
+    try:
+        yield made, heard
+    finally:
+        made.close()
+
+
+def outcome(script: str) -> events.TrainingFinished:
+    with learning(script) as (made, heard):
+        assert made.consider("g", 100, has_model=False, now=0.0)
+        started, *_, finished = heard.until_finished()
+    assert started == events.TrainingStarted("g")
+    assert isinstance(finished, events.TrainingFinished)
+    return finished
+
+
+def test_what_a_child_says_is_passed_on_and_its_report_is_how_it_ended() -> None:
+    with learning(f"print('''{PROGRESS}'''); print('''{REPORT}''')") as (made, heard):
+        made.consider("g", 100, has_model=False, now=0.0)
+        found = heard.until_finished()
+    assert found == [
+        events.TrainingStarted("g"),
+        events.TrainingProgressed("g", 3, 9, 0.25),
+        events.TrainingFinished("g", "published", 2.5, "model m"),
+    ]
+
+
+def test_a_child_that_dies_is_told_with_its_last_words() -> None:
+    finished = outcome("print('about to'); raise SystemExit('out of luck')")
+    assert (finished.outcome, finished.group) == ("failed", "g")
+    assert finished.detail == "exit code 1: about to | out of luck"
+
+
+def test_a_child_that_is_killed_is_told() -> None:
+    assert "exit code -9" in outcome("import os, signal; os.kill(os.getpid(), signal.SIGKILL)").detail
+
+
+def test_a_child_that_says_nothing_is_told() -> None:
+    assert outcome("pass").detail == "exit code 0: "
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "import sys; sys.stdout.buffer.write(b'\\xff\\xfe\\n\\x00\\n')",
+        "print('{}'); print('[1]'); print('{\"kind\": \"report\"}'); print('{\"kind\": \"other\"}')",
+        "print('x' * 100_000)",
+    ],
+)
+def test_garbage_is_no_report_and_stops_nobody_from_listening(script: str) -> None:
+    assert outcome(script).outcome == "failed"
+    assert outcome(f"{script}\nprint('''{REPORT}''')").outcome == "published"
+
+
+def test_a_command_that_cannot_be_started_is_told_and_does_not_stop_the_daemon() -> None:
+    heard = Heard()
+    made = Learning(lambda _group: ["/nowhere/at/all"], ONCE, heard)
+    assert made.consider("g", 100, has_model=False, now=0.0)
+    finished = heard.until_finished()[-1]
+    assert isinstance(finished, events.TrainingFinished)
+    assert finished.outcome == "failed"
+    assert "nowhere" in finished.detail
+    made.close()
+
+
+def test_one_child_at_a_time_and_closing_ends_it() -> None:
+    waits = "import sys; print('here', flush=True); sys.stdin.read()"
+    with learning(waits, {"g": Schedule(1, 0.0), "h": Schedule(1, 0.0)}) as (made, heard):
+        assert made.consider("g", 10, has_model=False, now=0.0)
+        assert not made.consider("h", 10, has_model=False, now=1e6)
+        child = made._child
+        assert child is not None
+        made.close()
+        assert child.poll() is not None
+        assert isinstance(heard.until_finished()[-1], events.TrainingFinished)
+        assert made.consider("h", 10, has_model=False, now=2e6)
+
+
+def test_a_child_that_will_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.learning.STOP_SECONDS", 0.2)
+    deaf = f"import signal; signal.signal(15, signal.SIG_IGN); print('''{PROGRESS}''', flush=True)\nsignal.pause()"
+    with learning(deaf) as (made, heard):
+        made.consider("g", 100, has_model=False, now=0.0)
+        assert isinstance(heard._queue.get(timeout=30), events.TrainingStarted)
+        assert isinstance(heard._queue.get(timeout=30), events.TrainingProgressed)  # from now on it is deaf
+        child = made._child
+        made.close()
+        assert child is not None
+        assert child.wait(10) == -9
+
+
+def started_at(schedule: Schedule, has_model: bool, moments: list[float], samples: int = 100) -> list[float]:
+    """Return at which of these moments a training is started, each ending at once."""
+    found = []
+    with learning(f"print('''{REPORT}''')", {"g": schedule}) as (made, heard):
+        for now in moments:
+            if made.consider("g", samples, has_model=has_model, now=now):
+                found.append(now)
+                heard.until_finished()
+                assert made._listener is not None
+                made._listener.join(10)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("schedule", "has_model", "samples", "starts"),
+    [
+        (Schedule(100, 0.0), False, 99, []),
+        (Schedule(100, 0.0), False, 100, [0.0, 61.0, 3700.0]),  # tried again until there is a model
+        (Schedule(100, 0.0), True, 100, []),
+        (Schedule(100, 3600.0), True, 100, [3700.0]),  # counted from when the model was first seen
+    ],
+)
+def test_a_training_is_due_by_samples_and_by_time(
+    schedule: Schedule, has_model: bool, samples: int, starts: list[float]
+) -> None:
+    assert started_at(schedule, has_model, [0.0, RETRY_SECONDS / 2, 61.0, 3700.0], samples) == starts
+
+
+def test_a_group_without_a_schedule_is_never_trained() -> None:
+    with learning("", {}) as (made, _):
+        assert not made.consider("g", 10**9, has_model=False, now=0.0)
+
+
+def test_the_daemons_own_child_is_the_same_program_with_the_same_configuration() -> None:
+    command = child_command("/etc/x.yaml")("g")
+    assert command == [sys.executable, "-m", "daemon", "train", "/etc/x.yaml", "--group", "g", "--child"]
+
+
+def test_a_child_ends_when_its_parent_does() -> None:
+    script = "import signal, daemon.learning as it; it.become_child(); print('up', flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdin is not None
+        assert child.stdout.readline() == b"up\n"
+        child.stdin.close()
+        assert child.wait(30) == 1

@@ -1,0 +1,158 @@
+"""Scaling follows each stream's own level and spread, from its past alone, and is not led astray by single samples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from detectors import scaling
+from detectors.slab import row_dtype
+
+F = NDArray[np.float64]
+NAN = math.nan
+
+
+def fresh(streams: int = 1, channels: int = 1) -> NDArray[np.void]:
+    rows = np.zeros(streams, row_dtype(scaling.fields(channels)))
+    scaling.clear(rows)
+    return rows
+
+
+def run(rows: NDArray[np.void], values: F, seconds: float = 10.0) -> tuple[F, F]:
+    """Take a series (T, D) through one row; return levels and scaled values as they were seen, (T, D) both."""
+    levels, seen = np.empty_like(values), np.empty_like(values)
+    for i, value in enumerate(values):
+        level = scaling.levels(rows, value[None], np.array([seconds]))
+        levels[i], seen[i] = level[0], scaling.scaled(rows, level)[0]
+        scaling.learn(rows, level, np.ones(1))
+    return levels, seen
+
+
+def noise(count: int, level: float = 50.0, spread: float = 2.0) -> F:
+    return np.random.default_rng(1).normal(level, spread, (count, 1))
+
+
+def test_location_and_spread_are_found() -> None:
+    rows = fresh()
+    _, seen = run(rows, noise(2000))
+    assert float(rows["location"][0, 0]) == pytest.approx(50.0, abs=0.3)
+    assert float(rows["spread"][0, 0]) == pytest.approx(2.0, rel=0.1)
+    assert float(np.std(seen[200:])) == pytest.approx(1.0, rel=0.15)
+
+
+def test_the_first_sample_is_at_home() -> None:
+    _, seen = run(fresh(), np.array([[1e6]]))
+    assert seen[0, 0] == 0.0
+
+
+def test_a_single_wild_sample_moves_little() -> None:
+    rows = fresh()
+    run(rows, noise(500))
+    before = float(rows["location"][0, 0]), float(rows["spread"][0, 0])
+    run(rows, np.array([[1e9]]))
+    assert float(rows["location"][0, 0]) == pytest.approx(before[0], abs=0.1)
+    assert float(rows["spread"][0, 0]) == pytest.approx(before[1], rel=0.05)
+
+
+def test_what_is_scaled_is_bounded_and_a_missing_value_stays_missing() -> None:
+    rows = fresh()
+    run(rows, noise(100))
+    assert scaling.scaled(rows, np.array([[1e300]]))[0, 0] == scaling.SCALED_MAX
+    assert scaling.scaled(rows, np.array([[-1e300]]))[0, 0] == -scaling.SCALED_MAX
+    assert math.isnan(scaling.scaled(rows, np.array([[NAN]]))[0, 0])
+
+
+@pytest.mark.parametrize("level", [0.0, 1e3, 1e9, -1e12])
+def test_the_spread_is_that_of_the_noise_however_high_the_level(level: float) -> None:
+    rows = fresh()
+    run(rows, noise(200, level, 2.0))
+    assert float(rows["spread"][0, 0]) == pytest.approx(2.0, rel=0.25)
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-12, 5.0, -4e7])
+def test_a_constant_series_has_a_spread_to_divide_by(level: float) -> None:
+    rows = fresh()
+    run(rows, np.full((100, 1), level))
+    floor = max(scaling.SPREAD_FLOOR_SHARE * abs(level), scaling.SPREAD_FLOOR)
+    assert scaling.floored(rows)[0, 0] == pytest.approx(floor)
+
+
+def test_missing_values_teach_nothing() -> None:
+    with_gaps = np.repeat(noise(300), 2, axis=0)
+    with_gaps[1::2] = NAN
+    gappy, plain = fresh(), fresh()
+    run(gappy, with_gaps)
+    run(plain, noise(300))
+    for name in ("location", "spread", "observed"):
+        assert np.array_equal(gappy[name], plain[name])
+
+
+@pytest.mark.parametrize(("weight", "learnt"), [(0.0, 0), (0.5, 1), (1.0, 1)])
+def test_only_samples_of_some_weight_are_learnt(weight: float, learnt: int) -> None:
+    rows = fresh()
+    scaling.learn(rows, np.array([[7.0]]), np.array([weight]))
+    assert float(rows["observed"][0, 0]) == learnt
+    assert float(rows["location"][0, 0]) == pytest.approx(7.0 * weight)
+
+
+def rising(count: int = 200) -> F:
+    return np.cumsum(np.random.default_rng(2).uniform(5.0, 15.0, (count, 1)), axis=0)
+
+
+def test_a_counter_is_recognised_and_becomes_a_rate_per_second() -> None:
+    rows = fresh()
+    levels, _ = run(rows, rising())
+    assert rows["counter"][0, 0] == 1.0
+    assert levels[100:].mean() == pytest.approx(1.0, rel=0.1)
+    assert float(rows["location"][0, 0]) == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_reset_makes_no_negative_and_no_giant_rate() -> None:
+    values = rising()
+    values[150:] -= values[149]
+    levels, _ = run(fresh(), values)
+    assert np.nanmin(levels[60:]) >= 0.0
+    assert np.nanmax(levels[60:]) <= 1.5
+
+
+def test_a_counter_keeps_counting_across_missing_values_and_irregular_steps() -> None:
+    rows = fresh()
+    run(rows, rising(100))
+    last = float(rows["raw_last"][0, 0])
+    scaling.levels(rows, np.array([[NAN]]), np.array([10.0]))
+    level = scaling.levels(rows, np.array([[last + 60.0]]), np.array([30.0]))
+    assert level[0, 0] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        noise(200),
+        np.full((200, 1), 3.0),
+        -rising(),  # falls
+        rising() - 1e6,  # below zero
+        np.where(np.arange(200)[:, None] % 5 == 4, 0.0, rising()),  # falls too often
+        np.repeat(rising(20), 10, axis=0),  # stands still most of the time
+    ],
+    ids=["noise", "constant", "falling", "negative", "sawtooth", "stairs"],
+)
+def test_what_is_no_counter_stays_what_it_is(values: F) -> None:
+    rows = fresh()
+    levels, _ = run(rows, values)
+    assert rows["counter"][0, 0] == 0.0
+    assert np.array_equal(levels, values)
+
+
+@settings(max_examples=30, deadline=None)
+@given(values=st.lists(st.floats(width=64) | st.floats(-1e3, 1e3), min_size=1, max_size=80))
+def test_nothing_that_comes_leaves_a_row_that_is_not_finite(values: list[float]) -> None:
+    rows = fresh()
+    _, seen = run(rows, np.array(values)[:, None])
+    for name in ("location", "spread", "observed"):
+        assert np.isfinite(rows[name]).all()
+    assert (np.isnan(seen) | (np.abs(seen) <= scaling.SCALED_MAX)).all()

@@ -1,0 +1,135 @@
+"""A sample is scored with what was known before it, and only then learnt from; no row knows of another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from detectors import scaling, scoring
+from detectors.scoring import CLOCK_INPUTS, DAY_MS, Detector, Scored
+from detectors.settings import DetectorSettings
+from detectors.slab import row_dtype
+from tests.conformance.feed import INTERVAL_MS, START_MS, drawn, settings_of, wave
+
+F = NDArray[np.float64]
+SETTINGS = settings_of(2)
+DETECTORS = {"baseline": Detector(SETTINGS), "network": Detector(SETTINGS, drawn(SETTINGS), "m")}
+
+
+@pytest.fixture(params=DETECTORS)
+def detector(request: pytest.FixtureRequest) -> Detector:
+    """A detector with and without a network."""
+    return DETECTORS[request.param]
+
+
+def fresh(streams: int = 1, settings: DetectorSettings = SETTINGS) -> NDArray[np.void]:
+    rows = np.zeros(streams, row_dtype(scoring.fields(settings)))
+    scaling.clear(rows)
+    return rows
+
+
+def at(step: int, streams: int = 1) -> NDArray[np.int64]:
+    return np.full(streams, START_MS + step * INTERVAL_MS, dtype=np.int64)
+
+
+def run(detector: Detector, rows: NDArray[np.void], values: F, first: int = 0) -> list[Scored]:
+    """Take a series (T, D) through one row."""
+    shielded = np.zeros(1, bool)
+    return [scoring.score(detector, rows, at(first + i), value[None], shielded) for i, value in enumerate(values)]
+
+
+def test_what_comes_later_never_changes_an_earlier_score(detector: Detector) -> None:
+    values = wave(90, 2)
+    other = values.copy()
+    other[70:] *= -50.0
+    one, two = (run(detector, fresh(), each) for each in (values, other))
+    assert [float(s.surprise[0]) for s in one[:70]] == [float(s.surprise[0]) for s in two[:70]]
+    assert float(one[70].surprise[0]) != float(two[70].surprise[0])
+
+
+def test_a_row_is_scored_alike_beside_any_others(detector: Detector) -> None:
+    alone, crowd = fresh(), fresh(7)
+    shielded = np.zeros(7, bool)
+    series = [wave(60, 2, seed) for seed in range(7)]
+    for i in range(60):
+        one = scoring.score(detector, alone, at(i), series[3][i : i + 1], shielded[:1])
+        all_of_them = scoring.score(detector, crowd, at(i, 7), np.stack([each[i] for each in series]), shielded)
+        assert float(one.surprise[0]) == float(all_of_them.surprise[3])
+    for name in alone.dtype.names or ():
+        assert np.array_equal(alone[name][0], crowd[name][3]), name
+
+
+def test_a_protected_row_is_scored_and_moves_on_but_learns_nothing(detector: Detector) -> None:
+    rows = fresh()
+    run(detector, rows, wave(80, 2))
+    shielded, open_to_learn = rows.copy(), rows.copy()
+    value = np.array([[500.0, -500.0]])
+    told = [
+        scoring.score(detector, each, at(80), value, np.array([flag]))
+        for each, flag in ((shielded, True), (open_to_learn, False))
+    ]
+    assert told[0].surprise == told[1].surprise
+    learnt = ("location", "spread", "observed", "error_mean", "error_variance", "surprise_mean", "error_tail_center")
+    for name in learnt:
+        assert np.array_equal(shielded[name], rows[name]), name
+    assert not np.array_equal(open_to_learn["error_mean"], rows["error_mean"])
+    for name in ("window", "local", "smooth", "time_ms"):
+        assert np.array_equal(shielded[name], open_to_learn[name]), name
+
+
+def test_expectation_and_margin_are_in_the_values_own_unit(detector: Detector) -> None:
+    values = 1000.0 + 5.0 * wave(150, 2)
+    scored = run(detector, fresh(), values)[-1]
+    assert scored.level[0] == pytest.approx(values[-1])
+    assert (scored.margin[0] > 0).all()
+    if detector.network is None:
+        assert np.abs(scored.expected[0] - values[-20:].mean(axis=0)).max() < 10.0
+
+
+def test_the_networks_errors_count_only_once_it_is_warm() -> None:
+    detector = DETECTORS["network"]
+    scored = run(detector, fresh(), wave(scoring.MODEL_WARMUP_SAMPLES + 20, 2))
+    of_model = np.array([each.family[0, 0] for each in scored])
+    assert not of_model[: scoring.MODEL_WARMUP_SAMPLES - 1].any()
+    assert of_model[scoring.MODEL_WARMUP_SAMPLES :].any()
+
+
+def test_the_usual_interval_is_learnt_and_a_single_gap_moves_it_little() -> None:
+    detector, rows = DETECTORS["baseline"], fresh()
+    run(detector, rows, wave(50, 2))
+    assert float(rows["interval_ms"][0]) == pytest.approx(INTERVAL_MS)
+    run(detector, rows, wave(1, 2), first=1050)
+    assert float(rows["interval_ms"][0]) < 1.1 * INTERVAL_MS
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(100.0, 4), (100.001, 1)])
+def test_only_a_gap_longer_than_the_limit_resets_the_short_term_state(seconds: float, kept: int) -> None:
+    detector = Detector(replace(SETTINGS, gap_max_seconds=100.0), drawn(SETTINGS), "m")
+    rows = fresh()
+    run(detector, rows, wave(30, 2))
+    later = at(29) + int(seconds * 1000)
+    scoring.score(detector, rows, later, wave(1, 2), np.zeros(1, bool))
+    assert float(rows["window_filled"][0]) == kept
+
+
+def test_the_network_reads_values_steps_and_the_time_of_day() -> None:
+    z, step = np.array([[1.0, -2.0]]), np.array([[math.nan, 1e9]])
+    found = scoring.inputs(z, step, np.array([int(DAY_MS / 4)]))
+    assert found.shape == (1, 4 + CLOCK_INPUTS)
+    assert found[0] == pytest.approx([1.0, -2.0, 0.0, scoring.STEP_INPUT_MAX, 1.0, 0.0], abs=1e-6)
+    tomorrow = scoring.inputs(z, step, np.array([int(1.25 * DAY_MS)]))
+    assert np.array_equal(found, tomorrow)
+
+
+def test_shares_are_equal_when_there_is_no_error_at_all() -> None:
+    scored = scoring.score(DETECTORS["baseline"], fresh(), at(0), np.zeros((1, 2)), np.zeros(1, bool))
+    assert scored.share[0].tolist() == [0.5, 0.5]
+
+
+def test_every_field_of_a_row_has_a_name_of_its_own() -> None:
+    names = [name for name, _, _ in scoring.fields(SETTINGS)]
+    assert len(names) == len(set(names))
