@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.stream_keys import labels_of
 from daemon.types import TopicPartition
 from detectors import scaling
 from detectors.channels import FAMILIES
@@ -77,6 +78,7 @@ class AlertEvent:
     severity: str
     group: str
     stream: str
+    labels: dict[str, str]  # the stream's, with the metric's name as `name`
     started_at_ms: int
     detected_at_ms: int
     peak_at_ms: int
@@ -128,6 +130,7 @@ def anomaly_event(group: Group, seen: Sighting, change: Change, observed: Observ
         severity=group.severity,
         group=group.name,
         stream=seen.stream,
+        labels=labels_of(seen.stream),
         started_at_ms=started,
         detected_at_ms=seen.time_ms,
         peak_at_ms=int(row["alert_peak_ms"][0]),
@@ -162,6 +165,7 @@ def silence_event(
         severity=group.severity,
         group=group.name,
         stream=stream,
+        labels=labels_of(stream),
         started_at_ms=started,
         detected_at_ms=seen.time_ms if seen else int(row["seen_ms"]) + int(patience),
         peak_at_ms=started,

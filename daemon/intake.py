@@ -11,6 +11,7 @@ import numpy as np
 from daemon.engine import Part, Samples
 from daemon.formats.point import Format, Malformed, Point
 from daemon.state import PartitionState
+from daemon.stream_keys import stream_key
 from daemon.types import Record, Rejected, TopicPartition
 
 CACHED_STREAMS_MAX = 500_000
@@ -67,8 +68,11 @@ class Intake:
         self._routes: dict[tuple[object, ...], list[tuple[Selection, str, Sequence[str]]]] = {}
 
     def take(self, partition: TopicPartition, records: Sequence[Record], state: PartitionState) -> Taken:
-        """Decode `records`, in their order; new streams get slots in the state's slabs, nothing else changes there."""
-        columns = {group.name: _Columns() for group in self._groups}
+        """Decode `records`, in their order; new streams get slots in the state's slabs, nothing else changes there.
+
+        Samples of groups that the state has no slab for are passed over.
+        """
+        columns = {group.name: _Columns() for group in self._groups if group.name in state.slabs}
         rejected: list[Rejected] = []
         watermark, unselected = state.watermark_ms, 0
         for record in records:
@@ -113,10 +117,12 @@ class Intake:
         """Append the point's samples to their columns; return why not, with the reason `empty` if no group wants it."""
         placed = False
         for group, key, names in self._route(point):
+            found = columns.get(group.name)
+            if found is None:  # a training gathers one group: what another one selects is not in its state
+                continue
             slot = state.slabs[group.name].slot(key)
             if slot is None:
                 return Malformed("max_streams", f"group {group.name} is full; the stream {key[:120]} is new")
-            found = columns[group.name]
             found.slots.append(slot)
             found.offsets.append(offset)
             found.times_ms.append(point.time_ms)
@@ -151,16 +157,6 @@ class Intake:
             )
             for name in point.fields
         ]
-
-
-def stream_key(name: str, labels: Mapping[str, str]) -> str:
-    """Return a stream's canonical name, `cpu{host="a",mode="user"}`, labels sorted."""
-    inner = ",".join(f'{label}="{_escaped(value)}"' for label, value in sorted(labels.items()))
-    return f"{name}{{{inner}}}" if inner else name or "{}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _part(partition: TopicPartition, state: PartitionState, group: str, found: _Columns, watermark_ms: int) -> Part:

@@ -23,7 +23,7 @@ Mask = NDArray[np.bool_]
 
 DAY_MS = 86_400_000.0
 MODEL_WARMUP_SAMPLES = 100  # after a swap, before the network's errors count
-FAMILY_WEIGHTS = np.array([1.0, 0.8, 0.8])
+FAMILY_WEIGHTS = np.array([1.0, 0.7, 1.0])  # distances from a level are noisier than they look
 LEARN_DECADES_MAX = 5.0  # from one decade below this on, a sample teaches less and less
 LEARN_WEIGHT_MIN = 0.1
 PEAK_SHARE = 0.25  # of the largest decades beside the mean
@@ -124,7 +124,7 @@ def score(detector: Detector, rows: Row, times_ms: NDArray[np.int64], values: F,
     smooth = channels.smoothed(rows, channels.combined(rows, square, present))
     means = family_means(ERROR_TAIL.decades(rows, smooth))
     family = _decades(rows, means)
-    surprise = _surprise(rows, family)
+    surprise: F = (family * FAMILY_WEIGHTS).max(axis=1)
     result = threshold.score(detector.settings.threshold, rows, surprise)
     warm = rows["samples"] >= detector.settings.warmup_samples
     margin = channels.margin(rows, 2 if detector.network else 4)
@@ -189,14 +189,6 @@ def family_means(decades: F) -> F:
     """Return the mean decades (n, families) over the channels and time scales of each family."""
     parts = [decades[:, part.start * SCALES : part.stop * SCALES] for part in FAMILIES.values()]
     return np.stack([(1.0 - PEAK_SHARE) * part.mean(axis=1) + PEAK_SHARE * part.max(axis=1) for part in parts], axis=1)
-
-
-def _surprise(rows: Row, family: F) -> F:
-    """Return the largest of the families' decades (n,); beside a warm network the plain ones count less."""
-    trained = rows["model_samples"] >= MODEL_WARMUP_SAMPLES
-    weight = np.where(trained[:, None], FAMILY_WEIGHTS, 1.0)
-    result: F = (family * weight).max(axis=1)
-    return result
 
 
 def _shares(square: F, *, trained: bool) -> F:

@@ -38,7 +38,7 @@ class TrainingSettings:
 class StaticThreshold:
     """A fixed limit on the surprise (mean -log10 tail probability of the error channels)."""
 
-    limit: float = 1.7
+    limit: float = 2.0
     kind: Literal["static"] = "static"
 
 
@@ -54,7 +54,7 @@ class SigmaThreshold:
 class QuantileThreshold:
     """The level that the stream's own surprise exceeds with probability 1 - `quantile`."""
 
-    quantile: float = 0.98
+    quantile: float = 0.99
     kind: Literal["quantile"] = "quantile"
 
 

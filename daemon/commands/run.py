@@ -28,6 +28,10 @@ def run(config_path: Path, env: Mapping[str, str], err: TextIO) -> int:
     except TopicMismatch as error:
         log.error("topic_mismatch", why=str(error))
         return EXIT_CONFIG
+    except ConfigError as error:
+        # the file is sound, but the broker refuses what it says: a password, a right, a limit
+        log.error("settings_refused", why="; ".join(error.problems))
+        return EXIT_CONFIG
     except Fenced as error:
         log.error("fenced", why=str(error))
         return EXIT_FAILED

@@ -14,7 +14,7 @@ import numpy as np
 
 from daemon import __version__, assembly, learning, models
 from daemon.config import Config, GroupConfig, load
-from daemon.errors import BrokerUnavailable, ConfigError
+from daemon.errors import BrokerUnavailable, ConfigError, TopicMismatch
 from daemon.events import TrainingOutcome
 from daemon.history import Gathered, Gatherer, Span, joined
 from daemon.learning import ChildProgress, ChildReport
@@ -65,6 +65,9 @@ def train(arguments: TrainArguments, env: Mapping[str, str], out: TextIO, err: T
         return voice.end("too_little_history", str(error), time.monotonic() - started)
     except (TableError, BrokerUnavailable, ValueError, OSError) as error:
         return voice.end("failed", str(error), time.monotonic() - started)
+    except (ConfigError, TopicMismatch) as error:
+        voice.end("failed", str(error), time.monotonic() - started)
+        return EXIT_CONFIG
     return voice.end("published", done, time.monotonic() - started)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from daemon.demo.dice import Dice
 from daemon.demo.series import DAY_SECONDS, HOUR_SECONDS, KINDS, VARIETIES, Clock, Series, SeriesKind, build
-from daemon.intake import stream_key
+from daemon.stream_keys import stream_key
 
 F = NDArray[np.float64]
 

@@ -233,6 +233,23 @@ class Follower:
             cursor.close()
 
 
+class Scores(Follower):
+    """Follows the topic of scores, and counts the samples that have one."""
+
+    samples = 0
+
+    def advance(self) -> list[Record]:
+        """Take in what has come since, and return it."""
+        came = super().advance()
+        self.samples += sum(len(json.loads(record.value or b"")["offset"]) for record in came)
+        return came
+
+    def reach(self, samples: int) -> bool:
+        """Take in what has come since, and return whether so many samples are scored."""
+        self.advance()
+        return self.samples >= samples
+
+
 def offsets_committed(broker: KafkaBroker, topic: str) -> list[int | None]:
     """Return the offset that the broker's group has committed in each partition of `topic`; asks without joining."""
     source = broker.source([topic])

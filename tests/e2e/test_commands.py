@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from daemon.kafka import KafkaBroker
-from daemon.types import TopicSpec
+from daemon.types import TopicPartition, TopicSpec
 from detectors import artefact
 from tests.e2e import feed
 from tests.e2e.process import group, longwatch, settings
@@ -17,15 +17,17 @@ from tests.e2e.process import group, longwatch, settings
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
 
 TICKS = 250
+STREAMS = feed.PARTITIONS + 1  # the last shares a partition with the first, and belongs to the other group
 ROWS = 1500
 FIRST_ODD = 1200
 
 
 @pytest.fixture
 def config(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> Path:
-    """A file of settings under which training is quick."""
+    """A file of settings under which training is quick; another group shares the topic."""
     learning = {"enabled": True, "min_samples": 600, "epochs_max": 2}
-    told = settings(kafka_bootstrap, topic_prefix, groups=[group(training=learning, channels=["value"])])
+    groups = [group(training=learning, select=['name!="load_03"']), group(name="other")]
+    told = settings(kafka_bootstrap, topic_prefix, groups=groups)
     path = tmp_path / "longwatch.yaml"
     path.write_text(json.dumps(told), encoding="utf-8")
     return path
@@ -36,7 +38,7 @@ def test_train_learns_from_the_topic_and_writes_an_artefact(
 ) -> None:
     topic = f"{topic_prefix}metrics"
     broker.ensure(TopicSpec(topic, feed.PARTITIONS, compacted=False))
-    broker.publish(feed.plain(topic, 0, TICKS))
+    broker.publish(feed.plain(topic, 0, TICKS, STREAMS))
     output = tmp_path / "model.safetensors"
     ended = longwatch("train", config, "--output", output)
     assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
@@ -44,7 +46,8 @@ def test_train_learns_from_the_topic_and_writes_an_artefact(
     assert artefact.model_id(data) in ended.stderr
     lineage = artefact.loads(data).lineage
     assert lineage.trained_samples == TICKS * feed.PARTITIONS
-    assert lineage.offsets == {f"{topic}-{number}": (0, TICKS - 1) for number in range(feed.PARTITIONS)}
+    ends = [broker.bounds(TopicPartition(topic, number)).end for number in range(feed.PARTITIONS)]
+    assert lineage.offsets == {f"{topic}-{number}": (0, end - 1) for number, end in enumerate(ends)}
     assert broker.partitions(f"{topic_prefix}models") is None  # kept, not published
 
 

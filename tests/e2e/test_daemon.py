@@ -17,7 +17,7 @@ import pytest
 from daemon.kafka import KafkaBroker
 from daemon.types import Outgoing, TopicPartition, TopicSpec
 from tests.e2e import feed, verdict
-from tests.e2e.process import Daemon, Follower, group, longwatch, settings
+from tests.e2e.process import Daemon, Follower, Scores, group, longwatch, settings
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -34,35 +34,29 @@ def metrics(broker: KafkaBroker, topic_prefix: str) -> str:
 
 
 @pytest.fixture
-def scores(broker: KafkaBroker, topic_prefix: str) -> Follower:
+def scores(broker: KafkaBroker, topic_prefix: str) -> Scores:
     """What is written to the scores topic."""
     topic = f"{topic_prefix}scores"
     broker.ensure(TopicSpec(topic, feed.PARTITIONS, compacted=False))
-    return Follower(broker, topic)
-
-
-def scored(scores: Follower) -> int:
-    """Return how many samples were scored so far."""
-    scores.advance()
-    return sum(1 for _ in verdict.told(scores.records))
+    return Scores(broker, topic)
 
 
 def test_a_stop_drains_in_time_and_leaves_nothing_to_replay(
-    kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, metrics: str, scores: Follower, tmp_path: Path
+    kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, metrics: str, scores: Scores, tmp_path: Path
 ) -> None:
     told = settings(kafka_bootstrap, topic_prefix, shutdown_seconds=SHUTDOWN_SECONDS)
     told["state"]["flush_seconds"] = 3600  # pages come from draining, or not at all
     told["input"]["records_max"] = 100
     broker.publish(feed.plain(metrics, 0, 600))
     with Daemon(tmp_path, told) as daemon:
-        daemon.until(lambda: scored(scores) > 300, "the daemon is in full swing")
+        daemon.until(lambda: scores.reach(300), "the daemon is in full swing")
         began = time.monotonic()
         assert daemon.stop() == 0
         assert time.monotonic() - began < SHUTDOWN_SECONDS
         daemon.start()
         daemon.until_ready()
         assert [line["replayed_records"] for line in daemon.said("partition_restored")] == [0] * feed.PARTITIONS
-        daemon.until(lambda: scored(scores) == 600 * feed.PARTITIONS, "everything is scored")
+        daemon.until(lambda: scores.reach(600 * feed.PARTITIONS), "everything is scored")
         daemon.kill()
         daemon.start()
         daemon.until_ready()
@@ -89,7 +83,7 @@ def bad_records(topic: str) -> dict[str, Outgoing]:
 
 
 def test_a_bad_record_is_counted_and_kept_aside_and_the_loop_goes_on(
-    kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, metrics: str, scores: Follower, tmp_path: Path
+    kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, metrics: str, scores: Scores, tmp_path: Path
 ) -> None:
     told = settings(kafka_bootstrap, topic_prefix, groups=[group(max_streams=1)])
     told["input"]["record_bytes_max"] = 2000
@@ -99,7 +93,7 @@ def test_a_bad_record_is_counted_and_kept_aside_and_the_loop_goes_on(
     first_bad = broker.bounds(TopicPartition(metrics, 0)).end
     broker.publish([*bad.values(), *feed.plain(metrics, 50, 50)])
     with Daemon(tmp_path, told) as daemon:
-        daemon.until(lambda: scored(scores) == 100 * feed.PARTITIONS, "all good records are scored")
+        daemon.until(lambda: scores.reach(100 * feed.PARTITIONS), "all good records are scored")
         page = {reason: daemon.metric("longwatch_records_rejected_total", reason=reason) for reason in bad}
         letters = Follower(broker, f"{topic_prefix}dead-letters").finish()
     assert page == dict.fromkeys(bad, 1)
@@ -127,11 +121,11 @@ def promtool() -> str:
 
 
 def test_the_pages_satisfy_prometheus_and_probes(
-    kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, metrics: str, scores: Follower, tmp_path: Path
+    kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, metrics: str, scores: Scores, tmp_path: Path
 ) -> None:
     broker.publish(feed.plain(metrics, 0, 200))
     with Daemon(tmp_path, settings(kafka_bootstrap, topic_prefix)) as daemon:
-        daemon.until(lambda: scored(scores) == 200 * feed.PARTITIONS, "everything is scored")
+        daemon.until(lambda: scores.reach(200 * feed.PARTITIONS), "everything is scored")
         assert daemon.get("/-/ready")[0] == http.client.OK
         assert daemon.get("/-/healthy")[0] == http.client.OK
         assert daemon.get("/-/nothing")[0] == http.client.NOT_FOUND
@@ -189,8 +183,8 @@ def test_an_input_topic_that_is_not_there_yet_is_awaited(
         broker.ensure(TopicSpec(topic, feed.PARTITIONS, compacted=False))
         broker.publish(feed.plain(topic, 0, 50))
         daemon.until_ready()
-        found = Follower(broker, f"{topic_prefix}scores")
-        daemon.until(lambda: scored(found) == 50 * feed.PARTITIONS, "everything is scored")
+        found = Scores(broker, f"{topic_prefix}scores")
+        daemon.until(lambda: found.reach(50 * feed.PARTITIONS), "everything is scored")
         assert daemon.stop() == 0
 
 
@@ -201,12 +195,13 @@ def test_a_stop_is_obeyed_while_no_broker_answers(topic_prefix: str, tmp_path: P
 
 
 def test_scoring_goes_on_while_a_first_model_is_learnt_and_then_uses_it(
-    kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, metrics: str, scores: Follower, tmp_path: Path
+    kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, metrics: str, scores: Scores, tmp_path: Path
 ) -> None:
-    learning = {"min_samples": 600, "epochs_max": 2}
+    other = group(name="other", select=['name="load_02"'])
+    learns = group(training={"min_samples": 400, "epochs_max": 2})
     ticks = itertools.count(200)
     broker.publish(feed.plain(metrics, 0, 200))
-    with Daemon(tmp_path, settings(kafka_bootstrap, topic_prefix, groups=[group(training=learning)])) as daemon:
+    with Daemon(tmp_path, settings(kafka_bootstrap, topic_prefix, groups=[other, learns])) as daemon:
 
         def swapped() -> bool:
             broker.publish(feed.plain(metrics, next(ticks), 1))
@@ -214,13 +209,14 @@ def test_scoring_goes_on_while_a_first_model_is_learnt_and_then_uses_it(
             return bool(daemon.metric("longwatch_model_info", group="all"))
 
         daemon.until(swapped, "a model is in use")
+        daemon.until(lambda: bool(daemon.said("training_finished")), "the child that learnt it has ended")
         (began,), (ended,), (swap,) = map(daemon.said, ("training_started", "training_finished", "model_swapped"))
         assert ended["outcome"] == "published", ended
         assert daemon.metric("longwatch_model_info", group="all", model_id=swap["model_id"]) == 1
         assert daemon.metric("longwatch_training_runs_total", group="all", outcome="published") == 1
         assert current_model(broker, f"{topic_prefix}models") == swap["model_id"]
         end = next(ticks) * feed.PARTITIONS
-        daemon.until(lambda: scored(scores) == end, "what came after the swap is scored, too")
+        daemon.until(lambda: scores.reach(end), "what came after the swap is scored, too")
         assert daemon.stop() == 0
     beside = [record for record in scores.records if stamp(began) < record.timestamp / 1000 < stamp(ended)]
     assert len(beside) > 5

@@ -1,4 +1,4 @@
-"""A broker that goes away in the middle of the work costs time, and no score."""
+"""A broker that goes away in the middle of the work costs time, and no score; one that refuses us ends us."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.embedded import EmbeddedBroker
-from daemon.kafka import KafkaBroker
+from daemon.kafka import ConnectionSettings, KafkaBroker
 from daemon.types import TopicPartition, TopicSpec
 from tests.e2e import feed, verdict
 from tests.e2e.process import Daemon, Follower, offsets_committed, settings
@@ -16,6 +16,7 @@ from tests.e2e.process import Daemon, Follower, offsets_committed, settings
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
 
 TICKS = 1200
+EXIT_CONFIG = 78
 
 
 @pytest.fixture
@@ -44,9 +45,21 @@ def test_a_broker_that_dies_and_comes_back_costs_no_score_and_doubles_none(
         own.restart()
         broker.publish(feed.plain(metrics.name, TICKS // 2, TICKS // 2))
         daemon.until(lambda: offsets_committed(broker, metrics.name) == ends, "all is committed")
-        assert daemon.metric("longwatch_lag_records") == 0
+        daemon.until(lambda: daemon.metric("longwatch_lag_records") == 0, "it knows that nothing is left to read")
         assert daemon.stop() == 0
     found = verdict.scores(Follower(broker, f"{topic_prefix}scores").finish())
     expected = {verdict.Sample(partition, offset) for partition in range(feed.PARTITIONS) for offset in range(TICKS)}
     assert found.keys() == expected
     assert broker.bounds(TopicPartition(metrics.name, 0)).end == TICKS
+
+
+def test_a_setting_that_the_broker_refuses_ends_with_78(topic_prefix: str, tmp_path: Path) -> None:
+    with EmbeddedBroker(properties={"group.max.session.timeout.ms": "5000"}) as strict:
+        KafkaBroker(ConnectionSettings((strict.bootstrap,))).ensure(
+            TopicSpec(f"{topic_prefix}metrics", 1, compacted=False)
+        )
+        with Daemon(tmp_path, settings(strict.bootstrap, topic_prefix)) as daemon:
+            assert daemon.wait() == EXIT_CONFIG
+            (line,) = daemon.said("settings_refused")
+    assert "InvalidSessionTimeoutError" in line["why"]
+    assert "correct `kafka:` in the configuration" in line["why"]

@@ -24,6 +24,7 @@ class Change(NamedTuple):
     """What an alert event says that must not depend on how often the daemon died."""
 
     alert_id: str
+    group: str
     change: str
     rule: str
     reason: str

@@ -19,7 +19,7 @@ from daemon.types import Outgoing, TopicPartition
 from tests.simulation import world as simulation
 from tests.simulation.world import PARTITIONS, Process, ProcessDiedError, World, finish, records, rows
 
-RUNS = int(os.environ.get("LONGWATCH_SIMULATION_RUNS", "40"))
+RUNS = int(os.environ.get("LONGWATCH_SIMULATION_RUNS", "30"))
 TICKS = 22
 PHASES = 3  # a new model comes before the second and the third
 ABORTED: tuple[Operation, ...] = ("begin", "send", "offsets", "commit", "after_commit")

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from daemon.engine import layout
 from daemon.formats import JsonFormat
-from daemon.intake import Intake, Limits, Taken, stream_key
+from daemon.intake import Intake, Limits, Taken
 from daemon.memory import MemoryRecord
 from daemon.state import GroupLayout, PartitionState
+from daemon.stream_keys import stream_key
 from daemon.types import TopicPartition
 from tests.conformance.feed import settings_of
 

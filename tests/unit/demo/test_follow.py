@@ -25,6 +25,7 @@ def event(alert_id: str, change: Change = "open", score: float | None = 2.5) -> 
         severity="warning",
         group="fleet",
         stream="cpu{}",
+        labels={"name": "cpu"},
         started_at_ms=100,
         detected_at_ms=200,
         peak_at_ms=150,

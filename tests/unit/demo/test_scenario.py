@@ -13,7 +13,7 @@ from daemon.demo import scenario as scenarios
 from daemon.demo.scenario import GROUP, PARTITIONS, TOPIC, Size
 from daemon.formats.json import JsonFormat
 from daemon.formats.point import Malformed
-from daemon.intake import stream_key
+from daemon.stream_keys import stream_key
 
 NOW_MS = 1_763_700_123_456
 SIZE = Size(seed=2, streams_each=2, history_days=3, live_days=10)

@@ -77,7 +77,7 @@ def written(broker: MemoryBroker) -> list[bytes | None]:
 def alert(label: Label, alert_id: str = "a") -> Outgoing:
     at = label.start_ms + 600_000
     event = AlertEvent(
-        1, alert_id, "open", "anomaly", "threshold", "warning", "fleet", label.stream, at, at, at, None, 2.5, 2.5,
+        1, alert_id, "open", "anomaly", "threshold", "warning", "fleet", label.stream, {}, at, at, at, None, 2.5, 2.5,
         {}, {}, "up", [], "m", "c", Source(TOPIC, 0, 1),
     )  # fmt: skip
     return Outgoing(ALERTS, 0, None, msgspec.json.encode(event))
