@@ -6,6 +6,7 @@ DaemonError
 ├── BrokerUnavailable    no broker answers in time: wait, try again
 ├── TransactionFailed    the turn did not commit, or nobody knows: restore from the broker
 ├── Fenced               another member owns our identity: stop, let the supervisor restart us
+├── RestoreStalled       a restore makes no progress: stop, let the supervisor restart us
 ├── StateUnusable        a page or manifest cannot be used: start that partition afresh, loudly
 └── ModelUnusable        an artefact cannot be used: keep the model that runs
 
@@ -41,6 +42,10 @@ class TransactionFailed(DaemonError):
 
 class Fenced(DaemonError):
     """Another member took over this member's transactional identity."""
+
+
+class RestoreStalled(DaemonError):
+    """A restore made no progress for too long; the process should end and start again."""
 
 
 class StateUnusable(DaemonError):

@@ -84,7 +84,7 @@ class Gatherer:
 
 def _by_stream(blocks: Sequence[Block], samples_max: int) -> list[StreamHistory]:
     """Return one history for each slot: its samples in order of time, without repeats."""
-    if not blocks:
+    if not any(len(slots) for slots, _, _ in blocks):  # nothing there, or nothing of this group
         return []
     slots = np.concatenate([block[0] for block in blocks])[-samples_max:]
     times_ms = np.concatenate([block[1] for block in blocks])[-samples_max:]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from daemon.errors import StateUnusable
+from daemon.errors import RestoreStalled, StateUnusable
 from daemon.ports import Broker, Cursor
 from daemon.state import GroupLayout, Pages, PartitionState
 from daemon.types import Bounds, Record, TopicPartition
@@ -17,10 +17,6 @@ Replay = Callable[[PartitionState, "list[Record]"], None]
 
 FETCH_RECORDS_MAX = 5000
 FETCH_WAIT_SECONDS = 0.2
-
-
-class RestoreStalled(Exception):
-    """A restore made no progress for too long; the process should end and start again."""
 
 
 @dataclass(frozen=True, slots=True)

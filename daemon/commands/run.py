@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from daemon.config import load
-from daemon.errors import ConfigError, Fenced, TopicMismatch
+from daemon.errors import ConfigError, Fenced, RestoreStalled, TopicMismatch
 from daemon.logs import configure
 
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG = 0, 1, 78
@@ -34,5 +34,8 @@ def run(config_path: Path, env: Mapping[str, str], err: TextIO) -> int:
         return EXIT_CONFIG
     except Fenced as error:
         log.error("fenced", why=str(error))
+        return EXIT_FAILED
+    except RestoreStalled as error:
+        log.error("restore_stalled", why=str(error))
         return EXIT_FAILED
     return EXIT_OK

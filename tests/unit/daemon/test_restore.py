@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from daemon.errors import RestoreStalled
 from daemon.memory import MemoryBroker, MemoryCluster
-from daemon.restore import Restore, RestoreSettings, RestoreStalled
+from daemon.restore import Restore, RestoreSettings
 from daemon.state import GroupLayout, PartitionState, flush
 from daemon.types import Outgoing, Record, TopicPartition, TopicSpec
 from detectors.slab import Delta, row_dtype
