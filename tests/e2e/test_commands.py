@@ -16,6 +16,7 @@ from tests.e2e.process import group, longwatch, settings
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
 
+EXIT_CONFIG = 78
 TICKS = 250
 STREAMS = feed.PARTITIONS + 1  # the last shares a partition with the first, and belongs to the other group
 ROWS = 1500
@@ -58,6 +59,20 @@ def test_train_says_how_much_history_is_missing(topic_prefix: str, broker: Kafka
     ended = longwatch("train", config)
     assert ended.returncode == 1
     assert "300 samples in 3 streams, 600 are needed" in ended.stderr
+
+
+def test_train_does_not_publish_to_a_topic_that_would_lose_the_model(
+    topic_prefix: str, broker: KafkaBroker, config: Path
+) -> None:
+    topic, models = f"{topic_prefix}metrics", f"{topic_prefix}models"
+    broker.ensure(TopicSpec(topic, feed.PARTITIONS, compacted=False))
+    broker.ensure(TopicSpec(models, 1, compacted=False))
+    broker.publish(feed.plain(topic, 0, TICKS))
+    ended = longwatch("train", config)
+    assert ended.returncode == EXIT_CONFIG
+    assert f"topic '{models}' would lose data" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert broker.bounds(TopicPartition(models, 0)).end == 0
 
 
 @pytest.mark.parametrize("learns", ["before", "on-the-way"])
