@@ -5,6 +5,7 @@ The loop never waits for it: the child is another process at low priority, and a
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -63,19 +64,19 @@ class Learning:
         self._command, self._schedules, self._note = command, schedules, note
         self._child: subprocess.Popen[str] | None = None
         self._listener: threading.Thread | None = None
-        self._not_before: dict[str, float] = {}
+        self._waits_since: dict[tuple[str, bool], float] = {}
 
     def consider(self, group: str, samples: int, *, has_model: bool, now: float) -> bool:
         """Start a training of `group` if it is due at `now` (monotonic seconds); return whether one was started."""
         schedule = self._schedules.get(group)
         if schedule is None or samples < schedule.min_samples or self._busy():
             return False
-        if has_model and group not in self._not_before:
-            # a model that was there before us: its next training is counted from now
-            self._not_before[group] = now + schedule.repeat_seconds
-        if (has_model and schedule.repeat_seconds <= 0) or now < self._not_before.get(group, now):
+        # the wait for the next training is counted from when a model was first seen, or from the last attempt
+        waits_since = self._waits_since.setdefault((group, has_model), now if has_model else -math.inf)
+        wait = schedule.repeat_seconds if has_model else RETRY_SECONDS
+        if (has_model and wait <= 0) or now - waits_since < wait:
             return False
-        self._not_before[group] = now + (schedule.repeat_seconds if has_model else RETRY_SECONDS)
+        self._waits_since[group, has_model] = now
         self._start(group)
         return True
 

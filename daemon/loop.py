@@ -48,7 +48,9 @@ class Surroundings:
     partitions: Partitions
     note: Callable[[events.Event], None]
     monotonic: Callable[[], float]
-    after_turn: Callable[[float], None]  # called with the monotonic time after every turn that went well
+    after_turn: Callable[
+        [float], None
+    ]  # called with the monotonic time after every turn, also one that found no broker
 
 
 class Loop:
@@ -66,6 +68,8 @@ class Loop:
                 self.turn()
             except BrokerUnavailable as error:
                 self._around.note(events.BrokerLost(str(error)))
+                # the loop is alive, whatever the broker is: being restarted would not bring it back
+                self._around.after_turn(self._around.monotonic())
                 self._stop.wait(RETRY_SECONDS)
         self.drain()
 

@@ -163,6 +163,16 @@ def test_a_training_is_due_by_samples_and_by_time(
     assert started_at(schedule, has_model, [0.0, RETRY_SECONDS / 2, 61.0, 3700.0], samples) == starts
 
 
+def test_a_first_training_is_repeated_after_the_time_it_was_told_and_no_sooner() -> None:
+    with learning(f"print('''{REPORT}''')", {"g": Schedule(100, 3600.0)}) as (made, heard):
+        assert made.consider("g", 100, has_model=False, now=0.0)
+        heard.until_finished()
+        assert made._listener is not None
+        made._listener.join(10)
+        later = [now for now in (5.0, 65.0, 3000.0, 3700.0) if made.consider("g", 100, has_model=True, now=now)]
+    assert later == [3700.0]
+
+
 def test_a_group_without_a_schedule_is_never_trained() -> None:
     with learning("", {}) as (made, _):
         assert not made.consider("g", 10**9, has_model=False, now=0.0)
