@@ -118,7 +118,7 @@ def learn(rows: Row, errors: F, difference: F, seen: F, weight: F) -> None:
 
     `seen` (n, PER_CHANNEL) counts each error's samples before this one.
     """
-    rate = np.maximum(1.0 / (seen + 1.0), SCALE_RATE_MIN) * weight[:, None]  # (n, PER_CHANNEL)
+    rate = np.maximum(2.0 / (seen + 2.0), SCALE_RATE_MIN) * weight[:, None]  # (n, PER_CHANNEL)
     mean, variance = rows["error_mean"], rows["error_variance"]
     pull = errors - mean
     # a single wild error must not move the statistics: its pull is bounded once they are known

@@ -97,7 +97,7 @@ def learn(rows: Row, level: F, weight: F) -> None:
     if not known.any():
         return
     rows["observed"] += known
-    rate = np.where(known, np.maximum(1.0 / np.maximum(rows["observed"], 1.0), FORGET_RATE) * weight[:, None], 0.0)
+    rate = np.where(known, np.maximum(2.0 / (rows["observed"] + 1.0), FORGET_RATE) * weight[:, None], 0.0)
     value = np.where(known, level, rows["location"])
     reach = np.where(rows["observed"] < 20, np.inf, CLIP_SPREADS * 1.5 * floored(rows))
     pull = np.clip(value - rows["location"], -reach, reach)
