@@ -8,7 +8,9 @@ whether an alert opened, how soon, and which channel bore most of it.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,7 @@ from typing import Literal
 import psutil
 
 from daemon.alert_events import AlertEvent
-from daemon.codec import decode_alert
+from daemon.codec import decode_alert, decode_scores
 from daemon.demo.child import DaemonChild
 from daemon.embedded import EmbeddedBroker
 from daemon.kafka import ConnectionSettings, KafkaBroker
@@ -35,6 +37,7 @@ LEARN_SECONDS = 150  # so much of the machine is seen before the first model
 MEMORY_SHARE = 0.4  # of what is available, for the memory burden
 MEMORY_BYTES_MAX = 4 << 30
 DRAIN_SECONDS = 5.0
+TELLING = {"processor": ("cpu_user", "cpu_idle", "load1"), "memory": ("memory_used", "memory_available")}
 # A burden ends when its standard input does, so that it cannot outlive this script.
 _ENDS_WITH_US = "import os, sys, threading; threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0))).start()\n"
 _BUSY = _ENDS_WITH_US + "while True: pass"
@@ -122,7 +125,7 @@ def settings(bootstrap: str, prefix: str) -> dict[str, object]:
         "state": {"topic": f"{prefix}state", "flush_seconds": 10},
         "outputs": {
             "alerts": {"topic": f"{prefix}alerts"},
-            "scores": {"topic": f"{prefix}scores", "keep": "none"},
+            "scores": {"topic": f"{prefix}scores", "keep": "all"},
             "dead_letters": {"topic": f"{prefix}dead-letters"},
             "models": {"topic": f"{prefix}models"},
         },
@@ -176,32 +179,65 @@ def _started(program: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 class Watched:
-    """The topics of this run: readings go in, alerts come out."""
+    """The topics of this run: readings go in, alerts and scores come out."""
 
     def __init__(self, broker: KafkaBroker, prefix: str) -> None:
         self._broker, self._metrics = broker, f"{prefix}metrics"
-        alerts = f"{prefix}alerts"
-        for topic in (self._metrics, alerts):
+        topics = (self._metrics, f"{prefix}alerts", f"{prefix}scores")
+        for topic in topics:
             broker.ensure(TopicSpec(topic, 1, compacted=False))
-        self._alerts = broker.cursor(TopicPartition(alerts, 0), 0)
+        self._alerts, self._scores = (broker.cursor(TopicPartition(topic, 0), 0) for topic in topics[1:])
+        self.readings: list[tuple[int, dict[str, float]]] = []
         self.seen: list[Seen] = []
+        self.scores: list[tuple[float, str, float]] = []  # seconds since 1970, stream, score
 
     def publish(self, values: dict[str, float]) -> None:
         """Write one reading twice: for the joint stream, and for the streams of single fields."""
         stamp = int(time.time() * 1000)
+        self.readings.append((stamp, values))
         told = [{"timestamp": stamp, "name": name, "values": values} for name in (JOINT, FIELDS)]
         self._broker.publish([Outgoing(self._metrics, 0, None, json.dumps(each).encode()) for each in told])
 
     def follow(self) -> Iterator[str]:
-        """Take in the alerts that have come; yield a line for each."""
+        """Take in the scores and alerts that have come; yield a line for each alert."""
+        for record in self._scores.fetch(500, 0.01):
+            told = decode_scores(record.value or b"")
+            for at, place, score in zip(told.time_ms, told.stream, told.score, strict=True):
+                if score is not None:
+                    self.scores.append((at / 1000, told.streams[place], score))
         for record in self._alerts.fetch(500, 0.01):
             self.seen.append(Seen(decode_alert(record.value or b""), time.time()))
             yield self.seen[-1].line
 
+    def highest(self, stream: str, from_time: float, until_time: float) -> str:
+        """Return the highest score of a stream in some time, in words."""
+        found = [score for at, name, score in self.scores if name == stream and from_time <= at <= until_time]
+        return f"{max(found):.2f}" if found else "none"
 
-def report(began: float, burner: Burner, seen: Sequence[Seen]) -> Iterator[str]:
+    def spread(self, name: str, from_time: float, until_time: float) -> str:
+        """Return where nine tenths of a reading's values lay in some time, and their median, in words."""
+        found = [values[name] for stamp, values in self.readings if from_time <= stamp / 1000 <= until_time]
+        if len(found) < 2:
+            return "unknown"
+        cuts = statistics.quantiles(found, n=20)
+        return f"{cuts[0]:.3g} to {cuts[-1]:.3g}, median {statistics.median(found):.3g}"
+
+
+def save(path: Path, watched: Watched, burner: Burner) -> None:
+    """Write the readings as a table that `longwatch backtest` reads; the label says when a burden was on."""
+    spans = [(began * 1000, burner.ended[burden] * 1000) for burden, began in burner.began.items()]
+    with path.open("w", encoding="utf-8", newline="") as out:
+        rows = csv.writer(out)
+        rows.writerow(("timestamp", *watched.readings[0][1], "label"))
+        for stamp, values in watched.readings:
+            rows.writerow((stamp, *values.values(), int(any(first <= stamp <= last for first, last in spans))))
+
+
+def report(began: float, burner: Burner, watched: Watched) -> Iterator[str]:
     """Yield what was found of each burden, and what else was said."""
-    explained: set[str] = set()
+    seen, explained = watched.seen, set[str]()
+    before = min(burner.began.values(), default=time.time())
+    yield f"highest score of {JOINT} before the burdens: {watched.highest(JOINT, began, before)} (1 is the limit)"
     for burden, from_time in burner.began.items():
         until_time = burner.ended.get(burden, time.time())
         yield f"{burden.kind} burden, from second {from_time - began:.0f} to {until_time - began:.0f}:"
@@ -209,6 +245,11 @@ def report(began: float, burner: Burner, seen: Sequence[Seen]) -> Iterator[str]:
         explained.update(each.event.alert_id for each in inside)
         for group in (JOINT, FIELDS):
             yield f"  {group}: {_found(group, inside, seen, from_time)}"
+        yield f"  highest score of {JOINT}: {watched.highest(JOINT, from_time, until_time)}"
+        for name in TELLING[burden.kind]:
+            usual, now = watched.spread(name, began, before), watched.spread(name, from_time, until_time)
+            score = watched.highest(f'{FIELDS}{{field="{name}"}}', from_time, until_time)
+            yield f"  highest score of {name}: {score}; its values before the burdens {usual}, now {now}"
     others = [each.event for each in seen if each.event.change == "open" and each.event.alert_id not in explained]
     joint = sum(event.group == JOINT for event in others)
     yield f"outside the burdens {len(others)} alerts opened, {joint} of them of the joint stream"
@@ -236,8 +277,9 @@ def kafka(bootstrap: str | None) -> Iterator[str]:
         yield broker.bootstrap
 
 
-def watch(seconds: float, bootstrap: str | None, prefix: str) -> None:
+def watch(seconds: float, bootstrap: str | None, keep: Path | None) -> None:
     """Run broker, daemon, readings and burdens for so long, and print what comes of it."""
+    prefix = f"real-input-{uuid.uuid4().hex[:8]}-"
     with ExitStack() as stack:
         address = stack.enter_context(kafka(bootstrap))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="longwatch-real-input-")))
@@ -254,7 +296,9 @@ def watch(seconds: float, bootstrap: str | None, prefix: str) -> None:
         _observe(seconds, watched, burner, daemon)
         daemon.stop()
         print(*_log_lines(log), sep="\n")
-        print("", *report(began, burner, watched.seen), sep="\n")
+        if keep is not None:
+            save(keep, watched, burner)
+        print("", *report(began, burner, watched), sep="\n")
 
 
 def _plan(seconds: float) -> Iterator[str]:
@@ -291,8 +335,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long to watch (default %(default)g)")
     parser.add_argument("--bootstrap", help="a broker to use, host:port; the topics of the run stay there")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the readings here, as CSV for a backtest")
     arguments = parser.parse_args()
-    watch(arguments.minutes * 60, arguments.bootstrap, f"real-input-{uuid.uuid4().hex[:8]}-")
+    watch(arguments.minutes * 60, arguments.bootstrap, arguments.save)
 
 
 if __name__ == "__main__":
