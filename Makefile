@@ -9,6 +9,8 @@ PYTHON ?=
 PYTHONS := python3 python3.13 python3.12 python3.11 python
 UPGRADE ?=
 TESTS ?= tests
+# How many files of tests run at a time; each of these processes has a broker of its own. 0: one file after the other.
+WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONNOUSERSITE := 1
 
@@ -47,7 +49,7 @@ demo: $(STAMP) ## a real broker, a fleet of streams, faults and the alerts they 
 	@$(BIN)/longwatch demo
 
 test: $(STAMP) ## the whole test suite
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(STAMP) ## format, lint, types, import contracts, house style
 	$(BIN)/ruff format --check .

@@ -17,7 +17,7 @@ from detectors.scoring import Detector, Scored
 
 Rule = Literal["anomaly", "guard", "silence"]
 Change = Literal["open", "update", "close"]
-Reason = Literal["threshold", "guard", "silence", "worsening", "recovered", "accepted", "returned"]
+Reason = Literal["threshold", "guard", "silence", "worsening", "recovered", "accepted", "returned", "evicted"]
 Direction = Literal["up", "down", "none"]
 
 SCHEMA_VERSION = 1
@@ -147,10 +147,45 @@ def anomaly_event(group: Group, seen: Sighting, change: Change, observed: Observ
     )
 
 
+def evicted_event(group: Group, seen: Sighting, row: NDArray[np.void]) -> AlertEvent:
+    """Return the close of an alert whose stream gave way to another; it rests on no sample of the stream's own."""
+    rule: Rule = "guard" if row["alert_guard"] else "anomaly"
+    started = int(row["alert_started_ms"])
+    return AlertEvent(
+        schema_version=SCHEMA_VERSION,
+        alert_id=alert_id(group.name, seen.stream, rule, started),
+        change="close",
+        rule=rule,
+        reason="evicted",
+        severity=group.severity,
+        group=group.name,
+        stream=seen.stream,
+        labels=labels_of(seen.stream),
+        started_at_ms=started,
+        detected_at_ms=seen.time_ms,
+        peak_at_ms=int(row["alert_peak_ms"]),
+        ended_at_ms=seen.time_ms,
+        score=None,
+        max_score=_number(float(row["alert_max"])),
+        surprise={},
+        threshold=_threshold(group),
+        direction="none",
+        features=[],
+        model_id=group.detector.model_id,
+        config_checksum=group.config_checksum,
+        source=Source(seen.partition.topic, seen.partition.partition, seen.offset),
+    )
+
+
 def silence_event(
-    group: Group, stream: str, partition: TopicPartition, row: NDArray[np.void], seen: Sighting | None
+    group: Group,
+    stream: str,
+    partition: TopicPartition,
+    row: NDArray[np.void],
+    seen: Sighting | None,
+    ended: Reason = "returned",
 ) -> AlertEvent:
-    """Return the event of a stream that fell silent, or, given the sample that ended it, came back.
+    """Return the event of a stream that fell silent, or, given the sample that `ended` it, is no longer so.
 
     Nothing in it depends on which poll noticed: the silence starts at the stream's last sample.
     """
@@ -161,7 +196,7 @@ def silence_event(
         alert_id=alert_id(group.name, stream, "silence", started),
         change="close" if seen else "open",
         rule="silence",
-        reason="returned" if seen else "silence",
+        reason=ended if seen else "silence",
         severity=group.severity,
         group=group.name,
         stream=stream,

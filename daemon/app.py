@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -44,13 +45,13 @@ class _Life:
 def run(config: Config, config_path: Path, log: Log) -> None:
     """Run the daemon until it is told to stop. Raises TopicMismatch, Fenced and RestoreStalled."""
     stop = threading.Event()
-    telemetry = Telemetry(time.time, log, config.checksum())
+    telemetry = Telemetry(time.time, log, config.checksum(), time.monotonic)
     notifier = Notifier.from_env(os.environ, os.getpid())
     use_threads(config.threads)
     with ExitStack() as stack:
         stack.enter_context(_stopped_by_signals(stop))
         if config.server.listen is not None:
-            pages = Pages(telemetry, config.server.listen, config.server.healthy_seconds)
+            pages = Pages(telemetry, config.server.listen, config.server.healthy_seconds, assembly.access(config))
             pages.start()
             stack.callback(pages.close)
             log.info("listening", port=pages.port)
@@ -83,7 +84,10 @@ def _composed(
     }
     source, intake = broker.source(config.input.topics), assembly.intake(config)
     restore = RestoreSettings(config.state.topic, assembly.layouts(config), config.state.restore_seconds_max)
-    partitions = Partitions(Watched(broker, source, intake, models, groups, restore, telemetry.note, time.monotonic))
+    prepare = functools.partial(assembly.prepare_own_topics, config, broker)
+    partitions = Partitions(
+        Watched(broker, source, intake, models, groups, restore, telemetry.note, time.monotonic, prepare)
+    )
     looked_at = Looked(groups, partitions, source, models, config.input.topics[0])
     watch = Watch(looked_at, learning, telemetry, heart, time.time)
     writer = broker.writer(assembly.identity(config))

@@ -7,13 +7,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from daemon.access import Access
 from daemon.config import Config, GroupConfig
 from daemon.engine import layout
 from daemon.errors import BrokerUnavailable
 from daemon.formats import Format, JsonFormat, TelegrafFormat
 from daemon.formats.json import FieldPaths
 from daemon.intake import Intake, Limits
-from daemon.kafka import ConnectionSettings, KafkaBroker
+from daemon.kafka import ConnectionSettings, KafkaBroker, check_codecs
 from daemon.kafka.client import Security
 from daemon.learning import Schedule
 from daemon.loop import LoopSettings
@@ -22,11 +23,15 @@ from daemon.state import GroupLayout
 from daemon.types import TopicSpec
 
 STATE_MESSAGE_BYTES_MAX = 16_000_000
+READING_SECONDS_MAX = 1800.0  # what a training child may take for all but the training
+OUTPUT_BYTES_MAX = 1_000_000  # of an alert, and of a record of scores: what a broker takes by default
+LETTER_HEAD_BYTES_MAX = 16_384  # of a dead letter without its value
 LARGE_MESSAGES = {"max.message.bytes": str(STATE_MESSAGE_BYTES_MAX)}
 
 
 def connected(config: Config) -> Broker:
-    """Return the door to the configured cluster."""
+    """Return the door to the configured cluster. Raises ConfigError when a package is missing to read what is there."""
+    check_codecs()
     return KafkaBroker(connection(config))
 
 
@@ -61,6 +66,19 @@ def _path(name: str | None) -> Path | None:
     return None if name is None else Path(name)
 
 
+def access(config: Config) -> Access:
+    """Return who may see the pages."""
+    server = config.server
+    return Access(
+        cert_file=_path(server.cert_file),
+        key_file=_path(server.key_file),
+        username=server.username,
+        password_file=_path(server.password_file.path if server.password_file else None),
+        token_file=_path(server.token_file.path if server.token_file else None),
+        probes_open=server.probes_open,
+    )
+
+
 def identity(config: Config) -> str:
     """Return this member's transactional identity: lasting with static membership, else one of this process."""
     member = config.kafka.instance_id or f"{os.uname().nodename}-{os.getpid()}-{time.time_ns()}"
@@ -69,7 +87,15 @@ def identity(config: Config) -> str:
 
 def layouts(config: Config) -> dict[str, GroupLayout]:
     """Return how the rows of each group lie in memory."""
-    return {each.name: GroupLayout(layout(each.detector()), each.max_streams) for each in config.groups}
+    return {
+        each.name: GroupLayout(
+            dtype=layout(each.detector()),
+            streams_max=each.max_streams,
+            evict_after_ms=int(each.evict_after_seconds * 1000),
+            owner=config.kafka.group_id,
+        )
+        for each in config.groups
+    }
 
 
 def intake(config: Config) -> Intake:
@@ -102,19 +128,32 @@ class Selection:
 
 def prepare_topics(config: Config, broker: Broker) -> None:
     """Create or check every topic that the daemon writes. Raises BrokerUnavailable, TopicMismatch."""
-    counts = {topic: broker.partitions(topic) for topic in config.input.topics}
-    missing = [topic for topic, count in counts.items() if count is None]
+    missing = [topic for topic in config.input.topics if broker.partitions(topic) is None]
     if missing:
         raise BrokerUnavailable(f"input topic {', '.join(missing)} does not exist yet: waiting for it")
-    widest = max(count for count in counts.values() if count is not None)
+    prepare_own_topics(config, broker)
+
+
+def prepare_own_topics(config: Config, broker: Broker) -> None:
+    """Create what is missing of the topics that the daemon writes, check the rest, and let grow what may.
+
+    State and scores lie in the partition of their input; alerts and dead letters go by their key, in which other
+    partitions would change the order, so that they stay as wide as they were made.
+    Raises BrokerUnavailable, TopicMismatch.
+    """
+    widest = max((broker.partitions(topic) or 1) for topic in config.input.topics)
     outputs = config.outputs
     state = {**LARGE_MESSAGES, "min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"}
-    broker.ensure(TopicSpec(config.state.topic, widest, compacted=True, config=state))
+    broker.ensure(TopicSpec(config.state.topic, widest, compacted=True, config=state, growable=True))
     prepare_models_topic(config, broker)
-    broker.ensure(TopicSpec(outputs.alerts.topic, widest, compacted=False))
-    broker.ensure(TopicSpec(outputs.dead_letters.topic, widest, compacted=False))
+    # a message that its topic never takes would stop every turn for ever
+    letters = max(OUTPUT_BYTES_MAX, outputs.dead_letters.value_bytes_max + LETTER_HEAD_BYTES_MAX)
+    for topic, room in ((outputs.alerts.topic, OUTPUT_BYTES_MAX), (outputs.dead_letters.topic, letters)):
+        count = broker.partitions(topic) or widest
+        broker.ensure(TopicSpec(topic, count, compacted=False, config={"max.message.bytes": str(room)}))
     if outputs.scores.keep != "none":
-        broker.ensure(TopicSpec(outputs.scores.topic, widest, compacted=False))
+        scores = {"max.message.bytes": str(OUTPUT_BYTES_MAX)}
+        broker.ensure(TopicSpec(outputs.scores.topic, widest, compacted=False, config=scores, growable=True))
 
 
 def prepare_models_topic(config: Config, broker: Broker) -> None:
@@ -136,13 +175,18 @@ def loop_settings(config: Config) -> LoopSettings:
         scores_topic=None if scores.keep == "none" else scores.topic,
         scores_floor=scores.floor if scores.keep == "notable" else None,
         layouts=layouts(config),
+        rejected_run_max=config.input.rejected_run_max,
     )
 
 
 def schedules(config: Config) -> dict[str, Schedule]:
     """Return when each group that learns is trained."""
     return {
-        each.name: Schedule(each.training.min_samples, each.training.repeat_hours * 3600.0)
+        each.name: Schedule(
+            min_samples=each.training.min_samples,
+            repeat_seconds=each.training.repeat_hours * 3600.0,
+            child_seconds_max=2.0 * each.training.seconds_max + READING_SECONDS_MAX,
+        )
         for each in config.groups
         if each.training.enabled
     }

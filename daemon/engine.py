@@ -9,12 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon import alerts
-from daemon.alert_events import AlertEvent, Change, Group, Observed, Sighting, anomaly_event, silence_event
+from daemon.alert_events import (
+    AlertEvent,
+    Change,
+    Group,
+    Observed,
+    Sighting,
+    anomaly_event,
+    evicted_event,
+    silence_event,
+)
+from daemon.events import ForgetReason
 from daemon.types import DropReason, TopicPartition
 from detectors import adopt, scaling, scoring
 from detectors.scoring import Scored
 from detectors.settings import DetectorSettings
-from detectors.slab import Delta, Slab, row_dtype
+from detectors.slab import Delta, Slab, no_slots, row_dtype
 
 F = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -34,6 +44,26 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True)
+class Evicted:
+    """Streams that gave way to others, none of which has a sample after that; columns of length n."""
+
+    slots: Index
+    offsets: I8  # of the records whose samples took the places
+    watermark_ms: I8  # newest event time in the partition before those
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[int, int, int]]) -> Evicted:
+        """Return the columns of `found`: slots, offsets and watermarks."""
+        columns = np.array(found, dtype=np.int64).reshape(-1, 3).T
+        return cls(columns[0].astype(np.intp), columns[1], columns[2])
+
+    @classmethod
+    def nobody(cls) -> Evicted:
+        """Return columns without a stream."""
+        return cls.of(())
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """Samples together with the slab they belong to; `watermark_ms` is the partition's after the whole batch."""
 
@@ -41,6 +71,7 @@ class Part:
     slab: Slab
     samples: Samples
     watermark_ms: int
+    evicted: Evicted = field(default_factory=Evicted.nobody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +91,7 @@ class Step:
     alerts: list[AlertEvent] = field(default_factory=list)
     deltas: list[tuple[Slab, Delta]] = field(default_factory=list)
     dropped: dict[tuple[str, DropReason], int] = field(default_factory=dict)
+    forgotten: dict[tuple[str, ForgetReason], int] = field(default_factory=dict)
 
 
 def layout(group_fields: DetectorSettings) -> np.dtype[np.void]:
@@ -89,6 +121,7 @@ def _step_group(group: Group, parts: Sequence[Part], result: Step) -> None:
     for part, (slots, _), start, end in zip(parts, gathered, starts, starts[1:], strict=False):
         _sweep_silent(group, part, slots, work[start:end], result)
         result.deltas.append((part.slab, Delta(slots, work[start:end])))
+        _evict(group, part, slots, work[start:end], result)
     ends = np.cumsum([len(part.samples.slots) for part in parts])[:-1]
     for part, score in zip(parts, np.split(run.score, ends), strict=True):
         result.scores.append(Scores(part, group.name, score))
@@ -128,10 +161,13 @@ class _GroupRun:
 
     def wave(self, at: Index, local: Index) -> None:
         """Take the samples at positions `at`, of the distinct work rows `local`, through detector and alert table."""
-        behind = self.times_ms[at] <= self.work["time_ms"][local]
-        if behind.any():
+        # a stream's first sample may be of the time 0, at which every row begins
+        behind = (self.times_ms[at] <= self.work["time_ms"][local]) & (self.work["samples"][local] > 0)
+        missing = ~np.isfinite(self.values[at]).any(axis=1) & ~behind
+        if behind.any() or missing.any():
+            _count(self.result, self.group.name, "missing", int(missing.sum()))
             self._drop(at[behind], local[behind])
-            at, local = at[~behind], local[~behind]
+            at, local = at[~(behind | missing)], local[~(behind | missing)]
         if len(at) == 0:
             return
         rows = self.work[local]
@@ -141,6 +177,7 @@ class _GroupRun:
         guarded = _beyond_guard(settings, self.values[at])
         shielded = alerts.protected(settings.alert, rows)
         scored = scoring.score(self.group.detector, rows, self.times_ms[at], self.values[at], shielded)
+        self._reset_broken(rows, scored)
         moved = alerts.advance(settings.alert, rows, self.times_ms[at], scored.score, guarded)
         if moved.accepted.any():
             rows[moved.accepted] = adopt.accept_level(rows[moved.accepted])
@@ -152,6 +189,30 @@ class _GroupRun:
         duplicate = int((self.times_ms[at] == self.work["time_ms"][local]).sum())
         _count(self.result, self.group.name, "duplicate", duplicate)
         _count(self.result, self.group.name, "late", len(at) - duplicate)
+
+    def _reset_broken(self, rows: Row, scored: Scored) -> None:
+        """Let a stream whose state or score is no finite number any more begin anew, its alert and its clock aside.
+
+        Such a number would never go away again, and would be written to the state topic.
+        """
+        broken = _not_finite(self.group.detector.settings.warmup_samples, rows, scored)
+        if not broken.any():
+            return
+        kept = rows[broken]
+        fresh = np.zeros_like(kept)
+        scaling.clear(fresh)
+        for name in ("time_ms", *(name for name, _, _ in alerts.FIELDS)):
+            fresh[name] = kept[name]
+        rows[broken] = fresh
+        for column, value in (
+            (scored.score, np.nan),
+            (scored.surprise, 0.0),
+            (scored.family, 0.0),
+            (scored.share, 0.0),
+        ):
+            column[broken] = value
+        _count(self.result, self.group.name, "not_finite", len(kept))
+        _forget(self.result, self.group.name, "not_finite", len(kept))
 
     def _end_silence(self, at: Index, rows: Row) -> None:
         """A stream that comes back ends its silence; one that was overdue unnoticed within this batch begins it too."""
@@ -208,12 +269,14 @@ def _sweep_silent(group: Group, part: Part, slots: Index, rows: Row, result: Ste
     view = part.slab.view()
     due = alerts.silent_rows(settings.alert, view, part.watermark_ms, settings.warmup_samples) & (view["silent"] == 0)
     due[slots] = False
+    due[part.evicted.slots] = False
     others = np.flatnonzero(due)
     if len(others):
         fallen = part.slab.take(others)
         _fall_silent(group, part, others, fallen, result)
         result.deltas.append((part.slab, Delta(others, fallen)))
     late = alerts.silent_rows(settings.alert, rows, part.watermark_ms, settings.warmup_samples) & (rows["silent"] == 0)
+    late &= ~np.isin(slots, part.evicted.slots)
     if late.any():
         fallen = rows[late]
         _fall_silent(group, part, slots[late], fallen, result)
@@ -224,6 +287,47 @@ def _fall_silent(group: Group, part: Part, slots: Index, rows: Row, result: Step
     rows["silent"] = 1
     for slot, row in zip(slots, rows, strict=True):
         result.alerts.append(silence_event(group, part.slab.keys[slot], part.partition, row, None))
+
+
+def _evict(group: Group, part: Part, slots: Index, rows: Row, result: Step) -> None:
+    """Free the slots of the streams that gave way, and close what was open of them.
+
+    `rows` are the moved copies of the rows at `slots`: a stream may have had its last samples in this very batch.
+    """
+    evicted = part.evicted
+    if len(evicted.slots) == 0:
+        return
+    leaving = part.slab.take(evicted.slots)
+    for i, slot in enumerate(evicted.slots):
+        moved = np.flatnonzero(slots == slot)
+        if len(moved):
+            leaving[i] = rows[moved[0]]
+    settings = group.detector.settings
+    overdue = alerts.silent_rows(settings.alert, leaving, evicted.watermark_ms, settings.warmup_samples)
+    for i, slot in enumerate(evicted.slots):
+        row, stream = leaving[i], part.slab.keys[slot]
+        seen = Sighting(stream, part.partition, int(evicted.offsets[i]), int(evicted.watermark_ms[i]))
+        if overdue[i] and not row["silent"]:
+            result.alerts.append(silence_event(group, stream, part.partition, row, None))
+        if overdue[i] or row["silent"]:
+            result.alerts.append(silence_event(group, stream, part.partition, row, seen, "evicted"))
+        if row["alert_phase"] >= alerts.FIRING:
+            result.alerts.append(evicted_event(group, seen, row))
+    result.deltas.append((part.slab, Delta(no_slots(), leaving[:0], evicted.slots)))
+    _forget(result, group.name, "evicted", len(evicted.slots))
+
+
+def _not_finite(warmup_samples: int, rows: Row, scored: Scored) -> NDArray[np.bool_]:
+    """Return which rows (n,) hold, or which scores are, something that no arithmetic leads back from."""
+    warming = rows["samples"] <= warmup_samples  # this sample has been counted
+    sound = np.isfinite(scored.surprise) & (np.isfinite(scored.score) | warming)
+    for name in ("hidden", "cell", "forecast", "location", "spread"):
+        sound &= np.isfinite(rows[name]).all(axis=1)
+    return ~sound
+
+
+def _forget(result: Step, group: str, reason: ForgetReason, count: int) -> None:
+    result.forgotten[group, reason] = result.forgotten.get((group, reason), 0) + count
 
 
 def _count(result: Step, group: str, reason: DropReason, count: int) -> None:

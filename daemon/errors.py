@@ -7,6 +7,7 @@ DaemonError
 ├── TransactionFailed    the turn did not commit, or nobody knows: restore from the broker
 ├── Fenced               another member owns our identity: stop, let the supervisor restart us
 ├── RestoreStalled       a restore makes no progress: stop, let the supervisor restart us
+├── InputUnusable        too many records in a row cannot be used, and we were told to stop then: exit 78
 ├── StateUnusable        a page or manifest cannot be used: start that partition afresh, loudly
 └── ModelUnusable        an artefact cannot be used: keep the model that runs
 
@@ -46,6 +47,10 @@ class Fenced(DaemonError):
 
 class RestoreStalled(DaemonError):
     """A restore made no progress for too long; the process should end and start again."""
+
+
+class InputUnusable(DaemonError):
+    """More records in a row cannot be used than the configuration allows; none of this turn is committed."""
 
 
 class StateUnusable(DaemonError):

@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from daemon.types import DropReason, Rejected, TopicPartition
 
 StreamState = Literal["warming", "ready", "stale"]
+ForgetReason = Literal["evicted", "not_finite"]
+"""Why a stream begins anew: another took its place, or its state was no finite number any more."""
 TrainingOutcome = Literal["published", "failed", "too_little_history"]
+GapReason = Literal["trimmed", "truncated", "recreated"]
+"""Why input was not read: deleted by retention first, lost by the cluster, or in a topic that was deleted since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,23 @@ class SamplesDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class PointsUnselected:
+    """Well-formed points that no group wants."""
+
+    topic: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsForgotten:
+    """What was remembered of some streams is gone."""
+
+    group: str
+    reason: ForgetReason
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class AlertChanged:
     """An alert was opened, updated or closed, and the change is committed."""
 
@@ -75,11 +96,12 @@ class StreamsCounted:
 
 @dataclass(frozen=True, slots=True)
 class LagMeasured:
-    """How far behind the input a partition is."""
+    """How far behind the input a partition is, and whether it can be used."""
 
     partition: TopicPartition
     records: int
     seconds: float  # wall clock minus the newest event time seen
+    rejected_run: int = 0  # records in a row, up to the last one read, that could not be used
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +127,16 @@ class StateDiscarded:
 
     partition: TopicPartition
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputGap:
+    """Reading did not go on where it had come to, at offset `reached`, but at `resumed`."""
+
+    partition: TopicPartition
+    reason: GapReason
+    reached: int
+    resumed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +212,15 @@ Event = (
     | TurnFailed
     | RecordsRejected
     | SamplesDropped
+    | PointsUnselected
+    | StreamsForgotten
     | AlertChanged
     | StreamsCounted
     | LagMeasured
     | PartitionRestored
     | PartitionDropped
     | StateDiscarded
+    | InputGap
     | StateFlushed
     | ModelSwapped
     | ModelRefused

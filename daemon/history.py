@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,8 @@ class Gatherer:
     """Collects the samples of one group by stream, the newest `samples_max` of each partition's share."""
 
     def __init__(self, intake: Intake, group: str, layout: GroupLayout) -> None:
-        self._intake, self._group, self._layout = intake, group, layout
+        # nothing is stepped here, so no stream is ever seen: none may give way to another
+        self._intake, self._group, self._layout = intake, group, replace(layout, evict_after_ms=0)
 
     def partition(
         self, broker: Broker, partition: TopicPartition, span: Span, progress: Callable[[int], None]

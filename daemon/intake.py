@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from daemon.engine import Part, Samples
+from daemon.engine import Evicted, Part, Samples
+from daemon.eviction import Ages, Gathered
 from daemon.formats.point import Format, Malformed, Point
 from daemon.state import PartitionState
 from daemon.stream_keys import stream_key
 from daemon.types import Record, Rejected, TopicPartition
+from detectors.slab import Slab
 
 CACHED_STREAMS_MAX = 500_000
+STREAM_CHARS_MAX = 4096  # of a stream's name, which stands in pages, scores and alerts
+FIELD = "field"  # the label that tells the fields of a record apart
 
 
 class Selection(Protocol):
@@ -35,17 +39,6 @@ class Limits:
     future_ms_max: int = 300_000
 
 
-@dataclass(slots=True)
-class _Columns:
-    """The samples of one group in one partition while they are being gathered."""
-
-    slots: list[int] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    times_ms: list[int] = field(default_factory=list)
-    values: list[list[float]] = field(default_factory=list)
-    watermark_ms: list[int] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What the records of one partition held."""
@@ -53,9 +46,21 @@ class Taken:
     parts: Mapping[str, Part]  # by group
     rejected: Sequence[Rejected]
     samples: int
-    unselected: int
+    unselected: int  # points that no group wants
+    missing: Mapping[str, int]  # by group, samples without any value
     next_offset: int
     watermark_ms: int
+    ahead_ms: int
+    rejected_run: int
+    rejected_run_max: int  # the longest run of unusable records that came to its end, or its present end, in here
+
+    def settle(self, state: PartitionState) -> None:
+        """Note how far the partition was read and what is remembered of that."""
+        state.next_offset, state.watermark_ms = self.next_offset, self.watermark_ms
+        state.ahead_ms, state.rejected_run = self.ahead_ms, self.rejected_run
+
+
+Route = list[tuple[Selection, str, Sequence[str]]]
 
 
 class Intake:
@@ -65,39 +70,31 @@ class Intake:
         self._decoder = decoder
         self._groups = groups
         self._limits = limits
-        self._routes: dict[tuple[object, ...], list[tuple[Selection, str, Sequence[str]]]] = {}
+        self._routes: dict[tuple[object, ...], Route] = {}
 
     def take(self, partition: TopicPartition, records: Sequence[Record], state: PartitionState) -> Taken:
         """Decode `records`, in their order; new streams get slots in the state's slabs, nothing else changes there.
 
-        Samples of groups that the state has no slab for are passed over.
+        A stream for which another gives way gets a slot too; the other's is freed by the step's delta. Samples of
+        groups that the state has no slab for are passed over.
         """
-        columns = {group.name: _Columns() for group in self._groups if group.name in state.slabs}
-        rejected: list[Rejected] = []
-        watermark, unselected = state.watermark_ms, 0
+        taking = _Taking(partition, state, [group.name for group in self._groups])
         for record in records:
-            points = self._decode(record)
+            points = self._decode(record, taking)
             if isinstance(points, Malformed):
-                rejected.append(Rejected(*partition, record.offset, *points))
+                taking.reject(record, points)
                 continue
+            taking.rejected_run = 0
             for point in points:
-                problem = self._place(point, record.offset, watermark, state, columns)
-                if problem is not None and problem.reason == "empty":
-                    unselected += 1
-                elif problem is not None and not (rejected and rejected[-1].offset == record.offset):
-                    # one dead letter a record, however many of its points find no place
-                    rejected.append(Rejected(*partition, record.offset, *problem))
-                watermark = max(watermark, point.time_ms)
-        return Taken(
-            parts={name: _part(partition, state, name, found, watermark) for name, found in columns.items()},
-            rejected=rejected,
-            samples=sum(len(found.slots) for found in columns.values()),
-            unselected=unselected,
-            next_offset=records[-1].offset + 1,
-            watermark_ms=watermark,
-        )
+                route = self._route(point)
+                problem = taking.place(point, record, route)
+                if problem is not None:
+                    taking.refuse(record, problem)
+                    self._routes.pop(_shape(point), None)  # a flood of new streams shall not fill the memory
+                taking.watermark_ms = max(taking.watermark_ms, point.time_ms)
+        return taking.taken(records[-1].offset + 1)
 
-    def _decode(self, record: Record) -> Sequence[Point] | Malformed:
+    def _decode(self, record: Record, taking: _Taking) -> Sequence[Point] | Malformed:
         value = record.value
         if not value:
             return Malformed("empty", "the record has no value")
@@ -106,42 +103,23 @@ class Intake:
         points = self._decoder.decode(value)
         if isinstance(points, Malformed) or not points:
             return points
-        latest = max(point.time_ms for point in points)
-        if record.timestamp >= 0 and latest > record.timestamp + self._limits.future_ms_max:
-            return Malformed("bad_timestamp", f"{latest - record.timestamp} ms ahead of the record's own time")
-        return points
+        latest_ms = max(point.time_ms for point in points)
+        return taking.ahead(record.timestamp, latest_ms, self._limits.future_ms_max) or points
 
-    def _place(
-        self, point: Point, offset: int, watermark: int, state: PartitionState, columns: dict[str, _Columns]
-    ) -> Malformed | None:
-        """Append the point's samples to their columns; return why not, with the reason `empty` if no group wants it."""
-        placed = False
-        for group, key, names in self._route(point):
-            found = columns.get(group.name)
-            if found is None:  # a training gathers one group: what another one selects is not in its state
-                continue
-            slot = state.slabs[group.name].slot(key)
-            if slot is None:
-                return Malformed("max_streams", f"group {group.name} is full; the stream {key[:120]} is new")
-            found.slots.append(slot)
-            found.offsets.append(offset)
-            found.times_ms.append(point.time_ms)
-            found.values.append([point.fields.get(name, np.nan) for name in names])
-            found.watermark_ms.append(watermark)
-            placed = True
-        return None if placed else Malformed("empty", "no group selects it")
-
-    def _route(self, point: Point) -> list[tuple[Selection, str, Sequence[str]]]:
+    def _route(self, point: Point) -> Route | Malformed:
         """Return group, stream key and field names of each stream that the point feeds; remembered by labels."""
-        shape = (point.name, *point.labels.items(), *point.fields)
+        shape = _shape(point)
         found = self._routes.get(shape)
         if found is None:
+            found = self._find_route(point)
+            if any(len(key) > STREAM_CHARS_MAX for _, key, _ in found):
+                return Malformed("oversized", f"the name of a stream has more than {STREAM_CHARS_MAX} characters")
             if len(self._routes) >= CACHED_STREAMS_MAX:
                 self._routes.clear()
-            found = self._routes[shape] = self._find_route(point)
+            self._routes[shape] = found
         return found
 
-    def _find_route(self, point: Point) -> list[tuple[Selection, str, Sequence[str]]]:
+    def _find_route(self, point: Point) -> Route:
         labels = {**point.labels, "name": point.name} if point.name else point.labels
         group = next((group for group in self._groups if group.selects(labels)), None)
         if group is None:
@@ -149,18 +127,124 @@ class Intake:
         if group.channels:
             wanted = [name for name in group.channels if name in point.fields]
             return [(group, stream_key(point.name, point.labels), tuple(group.channels))] if wanted else []
-        return [
-            (
-                group,
-                stream_key(point.name, point.labels if name == "value" else {**point.labels, "field": name}),
-                (name,),
-            )
-            for name in point.fields
-        ]
+        return [(group, stream_key(point.name, _field_labels(point.labels, name)), (name,)) for name in point.fields]
 
 
-def _part(partition: TopicPartition, state: PartitionState, group: str, found: _Columns, watermark_ms: int) -> Part:
-    slab = state.slabs[group]
+def _shape(point: Point) -> tuple[object, ...]:
+    return (point.name, *point.labels.items(), *point.fields)
+
+
+def _field_labels(labels: Mapping[str, str], name: str) -> Mapping[str, str]:
+    """Return the labels of the stream of one field; a label of that very name is kept under another one."""
+    if name == "value":
+        return labels
+    kept = FIELD
+    while kept in labels:
+        kept = f"exported_{kept}"
+    return {**{kept if label == FIELD else label: value for label, value in labels.items()}, FIELD: name}
+
+
+class _Taking:
+    """One take on its way: what was found so far, and what is known at this point of the input."""
+
+    def __init__(self, partition: TopicPartition, state: PartitionState, groups: Sequence[str]) -> None:
+        self._partition, self._slabs = partition, state.slabs
+        self._gathered = {name: Gathered() for name in groups if name in state.slabs}
+        self._ages: dict[str, Ages] = {}
+        self._rejected: list[Rejected] = []
+        self._missing: dict[str, int] = {}
+        self._unselected = 0
+        self.watermark_ms, self.ahead_ms = state.watermark_ms, state.ahead_ms
+        self.rejected_run, self._rejected_run_max = state.rejected_run, 0
+
+    def reject(self, record: Record, problem: Malformed) -> None:
+        """Note a record that cannot be used at all."""
+        self.rejected_run += 1
+        self._rejected_run_max = max(self._rejected_run_max, self.rejected_run)
+        self._rejected.append(Rejected(*self._partition, record.offset, *problem))
+
+    def refuse(self, record: Record, problem: Malformed) -> None:
+        """Note that a point finds no place: one dead letter a record, however many of its points do not."""
+        if not (self._rejected and self._rejected[-1].offset == record.offset):
+            self._rejected.append(Rejected(*self._partition, record.offset, *problem))
+
+    def ahead(self, record_ms: int, latest_ms: int, future_ms_max: int) -> Malformed | None:
+        """Return what is wrong when a record's newest event time lies too far in the future.
+
+        A record's own time says what was the future then. Without one, the first record that is far ahead of all before
+        it is refused, and one that comes next and agrees with it is believed: a gap in the input ends so, too.
+        """
+        if record_ms > 0:
+            ahead_ms = latest_ms - record_ms
+            told = f"{ahead_ms} ms ahead of the record's own time"
+            return Malformed("bad_timestamp", told) if ahead_ms > future_ms_max else None
+        ahead_ms = latest_ms - self.watermark_ms
+        agreed = abs(latest_ms - self.ahead_ms) <= future_ms_max
+        if self.watermark_ms <= 0 or ahead_ms <= future_ms_max or agreed:
+            self.ahead_ms = 0
+            return None
+        self.ahead_ms = latest_ms
+        return Malformed("bad_timestamp", f"{ahead_ms} ms ahead of all records before, and the record has no own time")
+
+    def place(self, point: Point, record: Record, route: Route | Malformed) -> Malformed | None:
+        """Append the point's samples to the columns of their groups; return why one of them finds no place."""
+        if isinstance(route, Malformed):
+            return route
+        if not route:
+            self._unselected += 1
+        for group, key, names in route:
+            gathered = self._gathered.get(group.name)
+            if gathered is None:  # a training gathers one group: what another one selects is not in its state
+                self._unselected += 1
+                continue
+            values = [point.fields.get(name, np.nan) for name in names]
+            if all(value != value for value in values):  # noqa: PLR0124 - true of NaN alone
+                self._missing[group.name] = self._missing.get(group.name, 0) + 1
+                continue
+            slot = self._slot(group.name, key, gathered, record.offset)
+            if slot is None:
+                return Malformed("max_streams", f"group {group.name} is full; the stream {key[:120]} is new")
+            gathered.slots.append(slot)
+            gathered.offsets.append(record.offset)
+            gathered.times_ms.append(point.time_ms)
+            gathered.values.append(values)
+            gathered.watermark_ms.append(self.watermark_ms)
+        return None
+
+    def _slot(self, group: str, key: str, gathered: Gathered, offset: int) -> int | None:
+        slab = self._slabs[group]
+        found = slab.slot(key)
+        if found is not None or slab.evict_after_ms <= 0 or self.watermark_ms <= slab.full_until_ms:
+            return found
+        ages = self._ages.get(group) or self._ages.setdefault(group, Ages(slab, gathered))
+        leaving = ages.give_way(self.watermark_ms)
+        if leaving is None:
+            slab.full_until_ms = ages.nobody_until_ms()
+            return None
+        gathered.evicted.append((leaving, offset, self.watermark_ms))
+        slab.retire(leaving)
+        return slab.slot(key)
+
+    def taken(self, next_offset: int) -> Taken:
+        """Return all that was found."""
+        return Taken(
+            parts={
+                name: _part(self._partition, self._slabs[name], found, self.watermark_ms)
+                for name, found in self._gathered.items()
+            },
+            rejected=self._rejected,
+            samples=sum(len(found.slots) for found in self._gathered.values()),
+            unselected=self._unselected,
+            missing=self._missing,
+            next_offset=next_offset,
+            watermark_ms=self.watermark_ms,
+            ahead_ms=self.ahead_ms,
+            rejected_run=self.rejected_run,
+            rejected_run_max=self._rejected_run_max,
+        )
+
+
+def _part(partition: TopicPartition, slab: Slab, found: Gathered, watermark_ms: int) -> Part:
     width = slab.dtype["window"].shape[1]
     values = np.array(found.values, dtype=np.float64).reshape(len(found.slots), width)
     samples = Samples(
@@ -170,4 +254,4 @@ def _part(partition: TopicPartition, state: PartitionState, group: str, found: _
         values=values,
         watermark_ms=np.array(found.watermark_ms, dtype=np.int64),
     )
-    return Part(partition, slab, samples, watermark_ms)
+    return Part(partition, slab, samples, watermark_ms, Evicted.of(found.evicted))

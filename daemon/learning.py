@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -19,6 +22,7 @@ from daemon import events
 from daemon.events import TrainingOutcome
 
 RETRY_SECONDS = 60.0
+RETRY_SECONDS_MAX = 3600.0  # what fails again and again is tried less and less often
 STOP_SECONDS = 5.0
 LAST_WORDS_MAX = 5
 
@@ -46,10 +50,14 @@ _decoder = msgspec.json.Decoder(ChildReport | ChildProgress)
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a group is trained: after `min_samples`, and again `repeat_seconds` after a training (0: never)."""
+    """When a group is trained: after `min_samples`, and again `repeat_seconds` after a training (0: never).
+
+    A child that has not ended after `child_seconds_max` hangs and is killed.
+    """
 
     min_samples: int
     repeat_seconds: float
+    child_seconds_max: float = math.inf
 
 
 class Learning:
@@ -65,18 +73,22 @@ class Learning:
         self._child: subprocess.Popen[str] | None = None
         self._listener: threading.Thread | None = None
         self._waits_since: dict[tuple[str, bool], float] = {}
+        self._failures: dict[str, int] = {}  # by group, in a row
+        self._deadline = math.inf
 
     def consider(self, group: str, samples: int, *, has_model: bool, now: float) -> bool:
         """Start a training of `group` if it is due at `now` (monotonic seconds); return whether one was started."""
+        self._end_overdue(now)
         schedule = self._schedules.get(group)
         if schedule is None or samples < schedule.min_samples or self._busy():
             return False
         # the wait for the next training is counted from when a model was first seen, or from the last attempt
         waits_since = self._waits_since.setdefault((group, has_model), now if has_model else -math.inf)
-        wait = schedule.repeat_seconds if has_model else RETRY_SECONDS
+        wait = schedule.repeat_seconds if has_model else self._retry_seconds(group)
         if (has_model and wait <= 0) or now - waits_since < wait:
             return False
         self._waits_since[group, has_model] = now
+        self._deadline = now + schedule.child_seconds_max
         self._start(group)
         return True
 
@@ -95,6 +107,16 @@ class Learning:
     def _busy(self) -> bool:
         return self._listener is not None and self._listener.is_alive()
 
+    def _retry_seconds(self, group: str) -> float:
+        doublings = min(max(self._failures.get(group, 0) - 1, 0), 16)
+        return min(RETRY_SECONDS * 2.0**doublings, RETRY_SECONDS_MAX)
+
+    def _end_overdue(self, now: float) -> None:
+        """Kill a child that hangs, so that there can be another one; its end is told by who listens to it."""
+        if now > self._deadline and self._child is not None and self._child.poll() is None:
+            self._deadline = math.inf
+            self._child.kill()
+
     def _start(self, group: str) -> None:
         self._note(events.TrainingStarted(group))
         # the child ends when its standard input does: a daemon that is killed leaves no orphan
@@ -109,7 +131,7 @@ class Learning:
                 errors="replace",
             )
         except OSError as error:
-            self._note(events.TrainingFinished(group, "failed", 0.0, f"cannot be started: {error}"))
+            self._finish(group, ChildReport("failed", f"cannot be started: {error}", 0.0))
             return
         self._listener = threading.Thread(target=self._listen, args=(group, self._child), name="learning", daemon=True)
         self._listener.start()
@@ -132,8 +154,19 @@ class Learning:
                     self._note(events.TrainingProgressed(group, said.epoch, said.epochs_max, said.validation_loss))
             code = child.wait()
         if report is None:
-            report = ChildReport("failed", f"exit code {code}: {' | '.join(last_words)}"[:500], 0.0)
+            report = ChildReport("failed", f"{_ending(code)}: {' | '.join(last_words)}"[:500], 0.0)
+        self._finish(group, report)
+
+    def _finish(self, group: str, report: ChildReport) -> None:
+        self._failures[group] = self._failures.get(group, 0) + 1 if report.outcome == "failed" else 0
         self._note(events.TrainingFinished(group, report.outcome, report.seconds, report.detail))
+
+
+def _ending(code: int) -> str:
+    """Return how a child ended that said nothing of it."""
+    if code == -signal.SIGKILL:
+        return f"exit code {code}, killed: out of memory, or it took too long"
+    return f"exit code {code}"
 
 
 def child_command(config_path: str) -> Callable[[str], list[str]]:
@@ -142,8 +175,10 @@ def child_command(config_path: str) -> Callable[[str], list[str]]:
 
 
 def become_child() -> None:
-    """Give way to the loop, and end when the daemon does."""
+    """Give way to the loop in all things, also when memory runs out, and end when the daemon does."""
     os.nice(10)
+    with suppress(OSError):  # Linux alone has it, and a sandbox may hide it
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
 
 

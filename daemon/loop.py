@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from daemon import codec, events, state
 from daemon.engine import Step, step
-from daemon.errors import BrokerUnavailable, TransactionFailed
+from daemon.errors import BrokerUnavailable, InputUnusable, TransactionFailed
 from daemon.intake import Intake, Taken
 from daemon.partitions import Partitions, settle
 from daemon.ports import Source, Writer
-from daemon.state import GroupLayout
+from daemon.state import GroupLayout, PartitionState
 from daemon.types import Outgoing, Polled, TopicPartition
 
 RETRY_SECONDS = 0.5
@@ -36,6 +36,7 @@ class LoopSettings:
     scores_topic: str | None  # None: scores are not written
     scores_floor: float | None  # None: every score is
     layouts: Mapping[str, GroupLayout]
+    rejected_run_max: int = 0  # so many unusable records in a row end the process; 0: none do
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Loop:
         polled = self._around.source.poll(
             self._settings.records_max, RESTORING_POLL_SECONDS if partitions.restoring else self._settings.poll_seconds
         )
+        self._hand_over(polled)
         partitions.follow(polled)
         self._restore_slice()
         self._adopt()
@@ -111,6 +113,13 @@ class Loop:
             self._around.writer.open()
             self._writer_open = True
 
+    def _hand_over(self, polled: Polled) -> None:
+        """Write what the pages of leaving partitions lack, while nobody else has them: their heirs replay nothing."""
+        states = self._around.partitions.states
+        behind = [tp for tp in sorted(polled.leaving) if tp in states and _is_behind(states[tp])]
+        if behind:
+            self._transact([], {}, behind)
+
     def _restore_slice(self) -> None:
         """Go on restoring; what this turn has polled must be scored even if that fails: it is not polled again."""
         try:
@@ -126,11 +135,16 @@ class Loop:
 
     def _take(self, polled: Polled) -> dict[TopicPartition, Taken]:
         states = self._around.partitions.states
-        return {
+        taken = {
             partition: self._around.intake.take(partition, records, states[partition])
             for partition, records in polled.records.items()
             if partition in states and records
         }
+        limit = self._settings.rejected_run_max
+        for partition, each in taken.items():
+            if 0 < limit <= each.rejected_run_max:
+                raise InputUnusable(_unusable(partition, each, limit))
+        return taken
 
     def _commit(self, polled: Polled, taken: Mapping[TopicPartition, Taken], caused: Step) -> bool:
         """Write all that the turn caused and move the offsets, then apply; return whether there was anything to do."""
@@ -154,7 +168,7 @@ class Loop:
         if self._around.monotonic() - self._flushed_at < self._settings.flush_seconds:
             return [partition for partition in taken if states[partition].flushed_offset is None]
         self._flushed_at = self._around.monotonic()
-        return [tp for tp, each in states.items() if each.flushed_offset != each.next_offset]
+        return [tp for tp, each in states.items() if _is_behind(each)]
 
     def _transact(
         self, messages: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], flushed: Sequence[TopicPartition]
@@ -217,12 +231,33 @@ class Loop:
             note(events.RecordsRejected(rejected))
         for (group, reason), count in caused.dropped.items():
             note(events.SamplesDropped(group, reason, count))
+        for (group, why), count in caused.forgotten.items():
+            note(events.StreamsForgotten(group, why, count))
+        for partition, each in taken.items():
+            for group, count in each.missing.items():
+                note(events.SamplesDropped(group, "missing", count))
+            if each.unselected:
+                note(events.PointsUnselected(partition.topic, each.unselected))
         for alert in caused.alerts:
             note(
                 events.AlertChanged(
                     alert.group, alert.change, alert.rule, alert.alert_id, alert.stream, alert.score or 0.0
                 )
             )
+
+
+def _is_behind(state: PartitionState) -> bool:
+    return state.flushed_offset != state.next_offset
+
+
+def _unusable(partition: TopicPartition, taken: Taken, limit: int) -> str:
+    first, last = taken.rejected[0], taken.rejected[-1]
+    return (
+        f"{partition.topic}/{partition.partition}: {limit} records in a row cannot be used, from about"
+        f" offset {first.offset} on (the last: {last.reason}, {last.detail}); nothing of them is skipped. Correct"
+        " input.format or the producer, set the group's offset past them, or raise input.rejected_run_max (0: go on,"
+        " with dead letters)"
+    )
 
 
 def _scores(caused: Step) -> dict[str, NDArray[np.float64]]:

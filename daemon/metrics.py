@@ -116,11 +116,32 @@ class Metrics(Enum):
         "Records that went to the dead-letter topic, by reason. The headers there name the origin and the detail.",
         ("topic", "reason"),
     )
+    REJECTED_RUN = Declared(
+        "gauge",
+        "longwatch_rejected_run",
+        "Records of a partition in a row, up to the last one read, that could not be used. In the hundreds: the "
+        "producer has changed, or input.format is wrong. input.rejected_run_max lets the daemon stop there.",
+        ("topic", "partition"),
+    )
+    UNSELECTED = Declared(
+        "counter",
+        "longwatch_points_unselected_total",
+        "Well-formed points that no group wants. If streams are missed, look at the groups' select and channels.",
+        ("topic",),
+    )
     DROPPED = Declared(
         "counter",
         "longwatch_samples_dropped_total",
         "Well-formed samples that were left out. Many `late` or `duplicate` ones: a producer repeats itself or "
-        "writes one stream to several partitions.",
+        "writes one stream to several partitions. `missing` ones hold no value at all; at a `not_finite` one the state "
+        "of its stream could not be used any more.",
+        ("group", "reason"),
+    )
+    FORGOTTEN = Declared(
+        "counter",
+        "longwatch_streams_forgotten_total",
+        "Streams that begin anew. `evicted` ones gave way to new streams in a full group: raise max_streams, or find "
+        "who makes so many. At a `not_finite` one the model is to be doubted: train it again.",
         ("group", "reason"),
     )
     TRANSACTIONS = Declared(
@@ -162,6 +183,13 @@ class Metrics(Enum):
         "longwatch_state_discarded_total",
         "Times that stored state could not be used and a partition started afresh. Streams there warm up again; "
         "the log says why.",
+    )
+    INPUT_GAPS = Declared(
+        "counter",
+        "longwatch_input_gaps_total",
+        "Times that reading could not go on where it had come to, by reason: `trimmed` is retention that is too short "
+        "for the lag, `truncated` a cluster that lost records, `recreated` another topic of the same name.",
+        ("topic", "reason"),
     )
     RESTORE_SECONDS = Declared(
         "histogram",

@@ -80,12 +80,16 @@ class ModelStore:
         self._cursor: Cursor | None = None
         self._models: dict[tuple[str, str], LiveModel] = {}
         self._current: dict[str, str] = {}
+        self._lent: dict[str, str] = {}  # by group, the model that was last asked for
+        self._deleted: set[tuple[str, str]] = set()  # in use all the same
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Read what is there, then go on watching until `close`. Raises BrokerUnavailable."""
         end = self._broker.bounds(self._partition).end
+        if self._cursor is not None:  # left by a try that the broker cut short
+            self._cursor.close()
         self._cursor = self._broker.cursor(self._partition, 0)
         while self._cursor.position < end:
             self._take(self._cursor.fetch(FETCH_RECORDS_MAX, WATCH_SECONDS))
@@ -94,7 +98,10 @@ class ModelStore:
 
     def current(self, group: str) -> LiveModel | None:
         """Return the model that `group` should score with, None before the first training."""
-        return self.find(group, self._current.get(group, ""))
+        found = self.find(group, self._current.get(group, ""))
+        if found is not None:
+            self._lent[group] = found.detector.model_id
+        return found
 
     def find(self, group: str, name: str) -> LiveModel | None:
         """Return one model by its id, None when it is not (or no longer) known."""
@@ -109,11 +116,17 @@ class ModelStore:
             self._cursor.close()
 
     def _watch(self) -> None:
+        """Follow the topic until `close`, whatever comes: without this thread no model would ever be swapped again."""
         assert self._cursor is not None
         while not self._stop.is_set():
             try:
                 self._take(self._cursor.fetch(FETCH_RECORDS_MAX, WATCH_SECONDS))
             except BrokerUnavailable:
+                self._stop.wait(WATCH_SECONDS)
+            except Exception as error:  # noqa: BLE001  # nobody waits for this thread: it says so itself
+                why = f"the models topic cannot be read: {type(error).__name__}: {error}; trying again"
+                for group in self._groups:
+                    self._note(events.ModelRefused(group, why))
                 self._stop.wait(WATCH_SECONDS)
 
     def _take(self, records: Sequence[Record]) -> None:
@@ -125,7 +138,7 @@ class ModelStore:
             if kind == "current" and record.value is not None:
                 self._point(group, record.value.decode("utf-8", "replace"))
             elif kind == "model" and record.value is None:
-                self._models.pop((group, name), None)
+                self._retire(group, name)
             elif kind == "model" and record.value is not None:
                 self._admit(group, record.value)
 
@@ -135,12 +148,27 @@ class ModelStore:
             self._models[group, model_id(data)] = ready(artefact, model_id(data), self._groups[group])
         except ArtefactError as error:
             self._note(events.ModelRefused(group, str(error)))
+        except Exception as error:  # noqa: BLE001  # whatever is wrong, the one that runs stays
+            self._note(events.ModelRefused(group, f"artefact {model_id(data)}: {type(error).__name__}: {error}"))
 
     def _point(self, group: str, name: str) -> None:
-        if (group, name) in self._models:
-            self._current[group] = name
-        else:
+        if (group, name) not in self._models:
             self._note(events.ModelRefused(group, f"the current model {name} is not in the topic, or was refused"))
+            return
+        self._current[group] = name
+        for gone in [key for key in self._deleted if key[0] == group and key[1] != name]:
+            self._deleted.discard(gone)
+            self._models.pop(gone, None)
+
+    def _retire(self, group: str, name: str) -> None:
+        """Forget a model that was deleted; one that is being scored with stays until another takes its place."""
+        if self._lent.get(group) == name == self._current.get(group):
+            self._deleted.add((group, name))
+            self._note(
+                events.ModelRefused(group, f"model {name} was deleted while in use: it stays until the next one")
+            )
+        else:
+            self._models.pop((group, name), None)
 
 
 def ready(artefact: Artefact, name: str, settings: DetectorSettings) -> LiveModel:

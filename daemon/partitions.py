@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from daemon import events
 from daemon.alert_events import Group
 from daemon.engine import Part, step
+from daemon.errors import BrokerUnavailable
 from daemon.intake import Intake, Taken
 from daemon.models import LiveModel, ModelStore
 from daemon.ports import Broker, Source
@@ -35,6 +36,7 @@ class Watched:
     restore: RestoreSettings
     note: Callable[[events.Event], None]
     clock: Callable[[], float]  # monotonic seconds
+    prepare: Callable[[], None] = lambda: None  # makes and checks the topics that we write
 
 
 class Partitions:
@@ -45,6 +47,8 @@ class Partitions:
         self.states: dict[TopicPartition, PartitionState] = {}
         self._restoring: dict[TopicPartition, Restore | None] = {}
         self._told: dict[str, str] = {}  # by group, the model that the last ModelSwapped named
+        self._widest = -1  # the highest number of a partition that was ever ours
+        self._doubtful = False  # whether our own topics have to be looked at before anything is read from them
 
     @property
     def restoring(self) -> int:
@@ -57,6 +61,9 @@ class Partitions:
             self._drop(partition)
         for partition in sorted(polled.assigned):
             self._restoring[partition] = None
+            # the input may have grown, and what we write must keep up; the first time it was looked at by the start
+            self._doubtful |= 0 <= self._widest < partition.partition
+        self._widest = max(self._widest, *(each.partition for each in polled.assigned), -1)
         if polled.revoked or polled.assigned:
             self._tell_readiness()
 
@@ -67,13 +74,33 @@ class Partitions:
             self._close(partition)
             self.states.pop(partition, None)
             self._restoring[partition] = None
+        self._doubtful = True
         self._tell_readiness()
 
     def restore_slice(self) -> None:
-        """Do a slice of the first restore that waits; deliver its partition when it is done."""
+        """Do a slice of the first restore that waits; deliver its partition when it is done.
+
+        One that cannot go on is begun anew after the others. Raises BrokerUnavailable, and TopicMismatch when a topic
+        of our own has become one that loses data.
+        """
         partition = next(iter(self._restoring), None)
         if partition is None:
             return
+        try:
+            if self._doubtful:
+                self._watched.prepare()
+                self._doubtful = False
+            self._advance(partition)
+        except BrokerUnavailable:
+            self._postpone(partition)
+            raise
+        except LookupError as error:
+            self._postpone(partition)
+            self._doubtful = True
+            where = f"{partition.topic}/{partition.partition}"
+            raise BrokerUnavailable(f"restoring {where}: {error}; trying again") from error
+
+    def _advance(self, partition: TopicPartition) -> None:
         watched, now = self._watched, self._watched.clock()
         restore = self._restoring[partition]
         if restore is None:
@@ -137,6 +164,8 @@ class Partitions:
         self._ensure_models(partition, state)
         for why in restore.discarded:
             watched.note(events.StateDiscarded(partition, why))
+        for gap in restore.gaps:
+            watched.note(gap)
         seconds = watched.clock() - restore.started
         watched.note(events.PartitionRestored(partition, seconds, restore.pages, restore.replayed))
         del self._restoring[partition]
@@ -149,6 +178,11 @@ class Partitions:
         self._restoring.pop(partition, None)
         self.states.pop(partition, None)
         self._watched.note(events.PartitionDropped(partition))
+
+    def _postpone(self, partition: TopicPartition) -> None:
+        self._close(partition)
+        del self._restoring[partition]
+        self._restoring[partition] = None  # behind the others
 
     def _close(self, partition: TopicPartition) -> None:
         restore = self._restoring.get(partition)
@@ -166,8 +200,7 @@ def settle(state: PartitionState, taken: Taken, deltas: Sequence[tuple[Slab, Del
     for slab, delta in deltas:
         if id(slab) in own:
             slab.apply(delta)
-    state.next_offset = taken.next_offset
-    state.watermark_ms = taken.watermark_ms
+    taken.settle(state)
 
 
 def _model_of(state: PartitionState, group: str) -> str:

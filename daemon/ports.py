@@ -21,6 +21,8 @@ class Source(Protocol):
     def poll(self, records_max: int, wait_seconds: float) -> Polled:
         """Return what has arrived, at most `records_max` records, waiting at most `wait_seconds` for the first.
 
+        A partition in which there is nothing at our position any more (deleted by retention, or the topic is another
+        one by now) went and comes back: it is among those revoked and among those assigned.
         Raises BrokerUnavailable when no broker can be reached.
         """
 
@@ -88,8 +90,11 @@ class Broker(Protocol):
     def partitions(self, topic: str) -> int | None:
         """Return how many partitions `topic` has, None when it does not exist."""
 
+    def topic_id(self, topic: str) -> str | None:
+        """Return what tells `topic` from any other that has ever had its name, None when it does not exist."""
+
     def ensure(self, spec: TopicSpec) -> None:
-        """Create the topic, or check it. Raises TopicMismatch naming what differs and what to do."""
+        """Create the topic, or check it, or let it grow. Raises TopicMismatch naming what differs and what to do."""
 
     def bounds(self, partition: TopicPartition) -> Bounds:
         """Return first offset and high watermark, open transactions included."""

@@ -6,11 +6,13 @@ Restoring is cut into slices, so that the loop can go on with its other partitio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
-from daemon.errors import RestoreStalled, StateUnusable
+from daemon.errors import BrokerUnavailable, RestoreStalled, StateUnusable
+from daemon.events import GapReason, InputGap
 from daemon.ports import Broker, Cursor
-from daemon.state import GroupLayout, Pages, PartitionState
+from daemon.state import GroupLayout, Manifest, Pages, PartitionState
 from daemon.types import Bounds, Record, TopicPartition
 
 Replay = Callable[[PartitionState, "list[Record]"], None]
@@ -21,7 +23,7 @@ FETCH_WAIT_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class RestoreSettings:
-    """Where the state lies, how it is laid out, and how long a restore may take without an end."""
+    """Where the state lies, how it is laid out, and how long a restore may take without getting any further."""
 
     state_topic: str
     layouts: Mapping[str, GroupLayout]
@@ -34,18 +36,23 @@ class Restore:
     def __init__(
         self, broker: Broker, partition: TopicPartition, committed: int | None, settings: RestoreSettings, now: float
     ) -> None:
+        """Raises LookupError when the input's or the state's partition does not exist, and BrokerUnavailable."""
         self._broker = broker
         self._settings = settings
         self._pages = Pages(partition)
         self._cursor: Cursor | None = None
+        self._topic_id = broker.topic_id(partition.topic) or ""
         self._bounds: Bounds = broker.bounds(partition)
+        self._committed = committed
         self._deadline = now + settings.seconds_max
+        self._seen: tuple[bool, int] = (False, -1)  # whether the pages are read, and the position then
         self.partition = partition
         self.started = now
         self.target = self._bounds.first if committed is None else committed
         self.state: PartitionState | None = None
         self.replayed = 0
         self.discarded: list[str] = []
+        self.gaps: list[InputGap] = []
         stored = TopicPartition(settings.state_topic, partition.partition)
         # the high watermark, not the last stable offset: a dead writer's open transaction may lie below newer state
         self._stored_end = broker.bounds(stored).end
@@ -57,23 +64,38 @@ class Restore:
         return len(self._pages)
 
     def advance(self, replay: Replay, now: float) -> bool:
-        """Do a slice of the work, return whether all is done. Raises RestoreStalled after the time limit.
+        """Do a slice of the work, return whether all is done. Raises RestoreStalled when nothing moves for too long.
 
         `replay` moves the state past a list of records without telling anybody.
         """
-        if now > self._deadline:
-            place = self._cursor.position if self._cursor else "the start"
-            raise RestoreStalled(f"restoring {self.partition} did not end in time; it stands at {place}")
+        self._watch_progress(now)
         if self.state is None:
             self._read_pages()
             return False
         return self._replay(self.state, replay)
 
     def close(self) -> None:
-        """Give up."""
-        if self._cursor is not None:
-            self._cursor.close()
-            self._cursor = None
+        """Give up; a reader that cannot be closed in order is left to itself, since nobody needs it any more."""
+        cursor, self._cursor = self._cursor, None
+        if cursor is not None:
+            with suppress(BrokerUnavailable):
+                cursor.close()
+
+    def _watch_progress(self, now: float) -> None:
+        stands = (self.state is not None, self._cursor.position if self._cursor else -1)
+        if stands != self._seen:
+            self._seen, self._deadline = stands, now + self._settings.seconds_max
+        elif now > self._deadline:
+            raise RestoreStalled(self._stalled())
+
+    def _stalled(self) -> str:
+        place, end = (self._stored, self._stored_end) if self.state is None else (self.partition, self.target)
+        position = self._cursor.position if self._cursor else "the start"
+        return (
+            f"restoring {_name(self.partition)}: {_name(place)} stands at offset {position} for more than"
+            f" {self._settings.seconds_max:g} s and must come to {end}; look for a transaction that hangs open there"
+            " (kafka-transactions.sh find-hanging), or for records that the cluster lost"
+        )
 
     def _read_pages(self) -> None:
         if self._cursor is None:
@@ -83,32 +105,68 @@ class Restore:
             return
         self.close()
         self.state = self._built()
+        self.state.topic_id = self._topic_id
 
     def _built(self) -> PartitionState:
         """Return the state to replay from: what the pages hold, or an empty one where they cannot serve."""
-        layouts = self._settings.layouts
         try:
-            found = self._pages.build(layouts)
+            found = self._pages.build(self._settings.layouts)
         except StateUnusable as error:
             self.discarded.append(str(error))
-            found = None
+            return self._afresh()
         if found is None:
-            return PartitionState.empty(layouts, self._reachable(self.target))
+            if self._committed is not None:
+                self.discarded.append(f"the group has come to offset {self._committed}, and there is no state of it")
+            return self._afresh()
         state, manifest, discarded = found
-        self.discarded.extend(discarded)
+        if self._is_another_topic(manifest):
+            self.discarded.append("the input topic was deleted and created again")
+            self._gap("recreated", manifest.offset, self._bounds.first)
+            self.target = self._bounds.first
+            return PartitionState.empty(self._settings.layouts, self._bounds.first)
+        if self._committed is None and manifest.topic_id:
+            self.target = manifest.offset  # the broker forgets the offsets of a group that was away for a week
         if manifest.offset > self.target:
             self.discarded.append(
-                f"the pages stand at offset {manifest.offset}, the group was set back to {self.target}: starting afresh"
+                f"the pages stand at offset {manifest.offset}, the group was set back to {self.target}"
             )
-            return PartitionState.empty(layouts, self._reachable(self.target))
+            return self._afresh()
+        self.discarded.extend(discarded)
+        self._check_replay(manifest.offset)
         state.next_offset = self._reachable(manifest.offset)
         return state
 
+    def _is_another_topic(self, manifest: Manifest) -> bool:
+        """Return whether the pages come from a topic that had this one's name."""
+        if manifest.topic_id:
+            return manifest.topic_id != self._topic_id
+        return max(manifest.offset, self.target) > self._bounds.end
+
+    def _check_replay(self, begin: int) -> None:
+        end = min(self._bounds.first, self.target)
+        if begin < end:
+            self.discarded.append(f"offsets {begin} to {end} were deleted by retention before they could be replayed")
+
+    def _afresh(self) -> PartitionState:
+        """Return an empty state: at the target, or at the first offset when the target is of another topic."""
+        if self.target > self._bounds.end:
+            self._gap("recreated", self.target, self._bounds.first)
+            self.target = self._bounds.first
+        return PartitionState.empty(self._settings.layouts, self._reachable(self.target))
+
     def _reachable(self, offset: int) -> int:
-        if offset >= self._bounds.first:
-            return offset
-        self.discarded.append(f"offsets {offset} to {self._bounds.first} were deleted by retention before being read")
-        return self._bounds.first
+        """Return where to begin when `offset` is wanted; the target moves to where the input can be read."""
+        first, end = self._bounds
+        if self.target < first:
+            self._gap("trimmed", self.target, first)
+            self.target = first
+        elif self.target > end:
+            self._gap("truncated", self.target, end)
+            self.target = end
+        return min(max(offset, first), end)
+
+    def _gap(self, reason: GapReason, reached: int, resumed: int) -> None:
+        self.gaps.append(InputGap(self.partition, reason, reached, resumed))
 
     def _replay(self, state: PartitionState, replay: Replay) -> bool:
         if state.next_offset >= self.target:
@@ -124,3 +182,7 @@ class Restore:
         if self._cursor.position >= self.target:
             state.next_offset = max(state.next_offset, self.target)
         return False
+
+
+def _name(partition: TopicPartition) -> str:
+    return f"{partition.topic}/{partition.partition}"

@@ -1,7 +1,9 @@
 """The state of a partition: its slabs, and how they travel through the compacted state topic.
 
 A page holds a block of rows of one slab with their stream keys. A manifest says at which input offset a partition's
-pages stand. Both are written in a turn's transaction, so readers see a page only together with its manifest.
+pages stand. Both are written in a turn's transaction, so readers see a page only together with its manifest. Each
+carries its own place and a checksum over everything in it: what was cut, changed, or written by or for somebody else is
+told from what can be used.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -19,18 +22,26 @@ from daemon.events import StreamState
 from daemon.types import Outgoing, Record, TopicPartition
 from detectors.slab import Slab
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PAGE_BYTES_TARGET = 200_000
 PAGE_ROWS_MAX = 64
 PAGE_BYTES_MAX = 16_000_000
+SLOTS_MAX = 2**31
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 @dataclass(frozen=True, slots=True)
 class GroupLayout:
-    """How a group's rows lie in memory, and how many streams one partition may hold of it."""
+    """How a group's rows lie in memory, how many streams one partition may hold of it, and when they give way.
+
+    `owner` is the consumer group that writes the pages: of two that share a state topic neither reads the other's.
+    """
 
     dtype: np.dtype[np.void]
     streams_max: int
+    evict_after_ms: int = 0  # event time; 0: a stream never gives way to another
+    owner: str = ""
 
     @property
     def page_rows(self) -> int:
@@ -39,12 +50,13 @@ class GroupLayout:
 
     @property
     def checksum(self) -> str:
-        """Tells whether a page was written with this layout."""
-        return hashlib.sha256(f"{FORMAT_VERSION}{self.dtype.descr}{self.page_rows}".encode()).hexdigest()[:16]
+        """Tells whether a page was written with this layout, by this owner."""
+        text = f"{FORMAT_VERSION}{self.dtype.descr}{self.page_rows}{self.owner}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def slab(self) -> Slab:
         """Return an empty slab."""
-        return Slab(self.dtype, self.streams_max, self.page_rows)
+        return Slab(self.dtype, self.streams_max, self.page_rows, self.evict_after_ms)
 
 
 @dataclass(slots=True)
@@ -55,7 +67,10 @@ class PartitionState:
     models: dict[str, str] = field(default_factory=dict)  # by group, the model that the rows were moved by
     next_offset: int = 0
     watermark_ms: int = 0
+    ahead_ms: int = 0  # event time of a record that was far ahead of all others; 0: the last one was not
+    rejected_run: int = 0  # records in a row, up to the last one, that could not be used
     flushed_offset: int | None = None  # where the manifest stands
+    topic_id: str = ""  # of the input topic that all of it comes from
 
     @classmethod
     def empty(cls, layouts: Mapping[str, GroupLayout], next_offset: int) -> PartitionState:
@@ -68,26 +83,42 @@ class GroupManifest(msgspec.Struct, frozen=True):
 
     layout: str
     model_id: str
-    streams: int
+    slots: Annotated[int, msgspec.Meta(ge=0, le=SLOTS_MAX)]  # of its streams, free ones among them
 
 
 class Manifest(msgspec.Struct, frozen=True):
     """At which input offset a partition's pages stand; the first record not in them."""
 
     version: int
-    offset: int
-    watermark_ms: int
+    place: str  # the key under which it was written
+    offset: Count
+    watermark_ms: Count
+    ahead_ms: Count
+    rejected_run: Count
     groups: dict[str, GroupManifest]
+    topic_id: str  # of the input topic
+    crc: int = 0
+
+    def sealed(self) -> Manifest:
+        """Return the manifest with the checksum that fits it."""
+        blank = msgspec.structs.replace(self, crc=0)
+        return msgspec.structs.replace(blank, crc=zlib.crc32(msgspec.msgpack.encode(blank)))
 
 
-class _PageHeader(msgspec.Struct, frozen=True):
+class Page(msgspec.Struct, frozen=True):
+    """A block of rows with the keys of their streams, FREE where a slot belongs to nobody."""
+
     version: int
-    group: str
-    number: int
+    place: str  # the key under which it was written
     layout: str
     keys: list[str]
-    crc: int
     rows: bytes
+    crc: int = 0
+
+    def sealed(self) -> Page:
+        """Return the page with the checksum that fits it."""
+        head = msgspec.msgpack.encode((self.version, self.place, self.layout, self.keys))
+        return msgspec.structs.replace(self, crc=zlib.crc32(self.rows, zlib.crc32(head)))
 
 
 def flush(
@@ -103,23 +134,35 @@ def flush(
         written[group] = slab.dirty_pages()
         layout = layouts[group].checksum
         messages.extend(_page_message(topic, partition, group, each, slab, layout) for each in written[group])
-    messages.append(Outgoing(topic, partition.partition, _manifest_key(partition), _manifest(state, layouts)))
+    messages.append(
+        Outgoing(topic, partition.partition, _manifest_key(partition), _manifest(partition, state, layouts))
+    )
     return messages, written
 
 
 def _page_message(topic: str, partition: TopicPartition, group: str, number: int, slab: Slab, layout: str) -> Outgoing:
     keys, rows = slab.page(number)
-    raw = rows.tobytes()
-    page = _PageHeader(FORMAT_VERSION, group, number, layout, keys, zlib.crc32(raw), raw)
-    return Outgoing(topic, partition.partition, _page_key(partition, group, number), msgspec.msgpack.encode(page))
+    place = _page_key(partition, group, number)
+    page = Page(FORMAT_VERSION, place.decode(), layout, keys, rows.tobytes()).sealed()
+    return Outgoing(topic, partition.partition, place, msgspec.msgpack.encode(page))
 
 
-def _manifest(state: PartitionState, layouts: Mapping[str, GroupLayout]) -> bytes:
+def _manifest(partition: TopicPartition, state: PartitionState, layouts: Mapping[str, GroupLayout]) -> bytes:
     groups = {
-        name: GroupManifest(layouts[name].checksum, state.models.get(name, ""), len(slab))
+        name: GroupManifest(layouts[name].checksum, state.models.get(name, ""), slab.stored)
         for name, slab in state.slabs.items()
     }
-    return msgspec.msgpack.encode(Manifest(FORMAT_VERSION, state.next_offset, state.watermark_ms, groups))
+    manifest = Manifest(
+        version=FORMAT_VERSION,
+        place=_manifest_key(partition).decode(),
+        offset=state.next_offset,
+        watermark_ms=state.watermark_ms,
+        ahead_ms=state.ahead_ms,
+        rejected_run=state.rejected_run,
+        groups=groups,
+        topic_id=state.topic_id,
+    )
+    return msgspec.msgpack.encode(manifest.sealed())
 
 
 def _page_key(partition: TopicPartition, group: str, number: int) -> bytes:
@@ -161,9 +204,10 @@ class Pages:
         """
         if self._manifest is None:
             return None
-        manifest = _decoded_manifest(self._manifest)
+        manifest = _decoded_manifest(self._manifest, _manifest_key(self._partition).decode())
         state = PartitionState.empty(layouts, manifest.offset)
         state.watermark_ms, state.flushed_offset = manifest.watermark_ms, manifest.offset
+        state.ahead_ms, state.rejected_run = manifest.ahead_ms, manifest.rejected_run
         discarded = []
         for name, told in manifest.groups.items():
             if name not in layouts:
@@ -179,50 +223,61 @@ class Pages:
 
     def _fill(self, slab: Slab, group: str, told: GroupManifest, layout: GroupLayout) -> None:
         if told.layout != layout.checksum:
-            raise StateUnusable(f"group {group}: rows of another layout (settings or version changed)")
-        for number in range(-(-told.streams // layout.page_rows)):
-            page = self._page(group, number, layout)
+            raise StateUnusable(f"group {group}: rows of another layout (settings, version or consumer group changed)")
+        # what a manifest says is not believed: there is room for the pages that are there
+        slab.reserve(min(told.slots, layout.streams_max, len(self._pages) * layout.page_rows))
+        for number in range(-(-told.slots // layout.page_rows)):
+            page = self._page(group, number, told.layout, layout.dtype.itemsize)
             # rows beyond the manifest's count cannot be: a page is written only with its manifest
-            slab.load_page(page.keys, np.frombuffer(page.rows, dtype=layout.dtype))
-        if len(slab) != told.streams:
-            raise StateUnusable(f"group {group}: {len(slab)} streams in the pages, {told.streams} in the manifest")
-        slab.mark_clean(range(slab.pages))
+            if not slab.load_page(page.keys, np.frombuffer(page.rows, dtype=layout.dtype)):
+                raise StateUnusable(f"group {group}: more than {layout.streams_max} streams, or one of them twice")
+        if slab.stored != told.slots:
+            raise StateUnusable(f"group {group}: {slab.stored} slots in the pages, {told.slots} in the manifest")
 
-    def _page(self, group: str, number: int, layout: GroupLayout) -> _PageHeader:
-        value = self._pages.get(_page_key(self._partition, group, number))
+    def _page(self, group: str, number: int, layout: str, row_bytes: int) -> Page:
+        place = _page_key(self._partition, group, number)
+        value, named = self._pages.get(place), f"group {group}: page {number}"
         if value is None:
-            raise StateUnusable(f"group {group}: page {number} is missing")
+            raise StateUnusable(f"{named} is missing")
         if len(value) > PAGE_BYTES_MAX:
-            raise StateUnusable(f"group {group}: page {number} has {len(value)} bytes, at most {PAGE_BYTES_MAX}")
+            raise StateUnusable(f"{named} has {len(value)} bytes, at most {PAGE_BYTES_MAX}")
         try:
-            page = msgspec.msgpack.decode(value, type=_PageHeader)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise StateUnusable(f"group {group}: page {number} cannot be read: {error}") from error
-        written_for = (page.version, page.layout, page.group, page.number)
-        if written_for != (FORMAT_VERSION, layout.checksum, group, number):
-            raise StateUnusable(f"group {group}: page {number} was written by another version or for another place")
-        if zlib.crc32(page.rows) != page.crc or len(page.rows) != len(page.keys) * layout.dtype.itemsize:
-            raise StateUnusable(f"group {group}: page {number} is corrupt")
+            page = msgspec.msgpack.decode(value, type=Page)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise StateUnusable(f"{named} cannot be read: {error}") from error
+        if (page.version, page.layout, page.place) != (FORMAT_VERSION, layout, place.decode()):
+            raise StateUnusable(f"{named} was written by another version or for another place")
+        if page.sealed().crc != page.crc or len(page.rows) != len(page.keys) * row_bytes:
+            raise StateUnusable(f"{named} is corrupt")
         return page
 
 
-def _decoded_manifest(value: bytes) -> Manifest:
+def _decoded_manifest(value: bytes, place: str) -> Manifest:
     try:
+        version = msgspec.msgpack.decode(value, type=_Versioned).version
+        if version != FORMAT_VERSION:
+            raise StateUnusable(f"the manifest has version {version}, this daemon reads {FORMAT_VERSION}")
         manifest = msgspec.msgpack.decode(value, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise StateUnusable(f"the manifest cannot be read: {error}") from error
-    if manifest.version != FORMAT_VERSION:
-        raise StateUnusable(f"the manifest has version {manifest.version}, this daemon reads {FORMAT_VERSION}")
+    if manifest.place != place:
+        raise StateUnusable("the manifest was written for another place")
+    if manifest.sealed().crc != manifest.crc:
+        raise StateUnusable("the manifest is corrupt: its checksum does not fit")
     return manifest
+
+
+class _Versioned(msgspec.Struct, frozen=True):
+    version: int
 
 
 def streams_by_state(slab: Slab, warmup_samples: int) -> dict[StreamState, int]:
     """Return how many streams of a slab are warming, ready and stale (silent)."""
-    view = slab.view()
+    view = slab.view()  # slots that belong to nobody are neither silent nor ready
     stale = view["silent"] > 0
-    warming = (view["samples"] < warmup_samples) & ~stale
-    known: dict[StreamState, int] = {"warming": int(warming.sum()), "stale": int(stale.sum())}
-    return {**known, "ready": len(slab) - sum(known.values())}
+    ready = (view["samples"] >= max(warmup_samples, 1)) & ~stale
+    known: dict[StreamState, int] = {"ready": int(ready.sum()), "stale": int(stale.sum())}
+    return {"warming": len(slab) - sum(known.values()), **known}
 
 
 def mark_flushed(state: PartitionState, written: Mapping[str, list[int]]) -> None:

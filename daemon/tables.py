@@ -74,7 +74,7 @@ def _json_lines(path: Path, lines: Iterable[str]) -> tuple[list[str], Rows]:
         if line.strip():
             try:
                 objects[number] = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise TableError(f"{path}:{number}: not JSON: {error}") from error
             if not isinstance(objects[number], dict):
                 raise TableError(f"{path}:{number}: expected an object with a {TIME!r}")
@@ -84,14 +84,15 @@ def _json_lines(path: Path, lines: Iterable[str]) -> tuple[list[str], Rows]:
 
 def _parquet(path: Path) -> tuple[list[str], Rows]:
     try:
+        import pyarrow as pa
         import pyarrow.parquet as pq  # an extra: only who reads Parquet needs it
     except ImportError as error:
         raise TableError(f"{path}: Parquet needs the extra: pip install 'longwatch[parquet]'") from error
     try:
         table = pq.read_table(path)
-    except (OSError, ValueError) as error:
+        columns = [column.to_pylist() for column in table.columns]
+    except (OSError, ValueError, OverflowError, pa.ArrowException) as error:  # a date may be beyond Python's years
         raise TableError(f"{path}: not Parquet: {error}") from error
-    columns = [column.to_pylist() for column in table.columns]
     return table.column_names, enumerate(zip(*columns, strict=True), 1)
 
 
@@ -134,6 +135,6 @@ def _number(where: str, name: str, cell: Any) -> float:
         return float("nan")
     try:
         number = float(cell)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise TableError(f"{where}: column {name!r}: expected a number, got {str(cell)[:40]!r}") from error
     return number if math.isfinite(number) else math.nan  # what cannot be a value is a missing one

@@ -46,17 +46,23 @@ class _Line:
 class Telemetry:
     """Counts and logs what happens; the pages read their metrics, health and readiness from it.
 
-    `clock` returns seconds since 1970. Any thread may call any method.
+    `clock` returns seconds since 1970, `monotonic` seconds that nobody sets. Any thread may call any method.
     """
 
-    def __init__(self, clock: Callable[[], float], log: Log, config_checksum: str = "") -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        log: Log,
+        config_checksum: str = "",
+        monotonic: Callable[[], float] | None = None,
+    ) -> None:
+        self._clock, self._monotonic = clock, monotonic or clock
         self._log = log
         self._numbers = Numbers(self._refresh)
         self._frequent = Budget(_LINES_MAX)
         self._scarce = Budget(1)
         self._started = clock()
-        self._progressed = self._started
+        self._progressed, self._alive = self._started, self._monotonic()
         self._flushed: float | None = None
         self._newest: dict[TopicPartition, float] = {}
         self._readiness: events.Readiness | None = None
@@ -77,11 +83,11 @@ class Telemetry:
     def progress(self, now: float) -> None:
         """Mark that the loop made progress at `now` (seconds since 1970)."""
         with self._numbers.lock:
-            self._progressed = now
+            self._progressed, self._alive = now, self._monotonic()
 
     def health(self, healthy_seconds: float) -> Condition:
         """Return whether the loop made progress within `healthy_seconds`; the start counts as progress."""
-        age = self._clock() - self._progressed
+        age = self._monotonic() - self._alive  # a wall clock that is set makes no loop well or ill
         if age <= healthy_seconds:
             return Condition(ok=True, reason=f"the loop made progress {max(age, 0.0):.1f} s ago")
         return Condition(
@@ -125,6 +131,10 @@ class Telemetry:
                 return self._records_rejected(event)
             case events.SamplesDropped():
                 return self._samples_dropped(event)
+            case events.PointsUnselected():
+                return self._points_unselected(event)
+            case events.StreamsForgotten():
+                return self._streams_forgotten(event)
             case events.AlertChanged():
                 return self._alert_changed(event)
             case events.StreamsCounted():
@@ -137,6 +147,8 @@ class Telemetry:
                 return self._partition_dropped(event)
             case events.StateDiscarded():
                 return self._state_discarded(event)
+            case events.InputGap():
+                return self._input_gap(event)
             case events.StateFlushed():
                 return self._state_flushed(event)
             case events.ModelSwapped():
@@ -192,6 +204,17 @@ class Telemetry:
         fields = {"group": event.group, "reason": event.reason, "samples": event.count}
         yield _Line("info", "samples_dropped", fields, scarce=(event.group, event.reason), weight=event.count)
 
+    def _points_unselected(self, event: events.PointsUnselected) -> Iterable[_Line]:
+        self._introduce_topic(event.topic)
+        self._numbers.add(Metrics.UNSELECTED, event.count, event.topic)
+        return ()
+
+    def _streams_forgotten(self, event: events.StreamsForgotten) -> Iterable[_Line]:
+        self._introduce_group(event.group)
+        self._numbers.add(Metrics.FORGOTTEN, event.count, event.group, event.reason)
+        fields = {"group": event.group, "reason": event.reason, "streams": event.count}
+        yield _Line("warning", "streams_forgotten", fields, scarce=(event.group, event.reason), weight=event.count)
+
     def _alert_changed(self, event: events.AlertChanged) -> Iterable[_Line]:
         self._introduce_group(event.group)
         self._numbers.add(Metrics.ALERTS, 1, event.group, event.change, event.rule)
@@ -211,6 +234,7 @@ class Telemetry:
         self._introduce_topic(event.partition.topic)
         self._newest[event.partition] = self._clock() - event.seconds
         self._numbers.set(Metrics.LAG_RECORDS, event.records, *_labels(event.partition))
+        self._numbers.set(Metrics.REJECTED_RUN, event.rejected_run, *_labels(event.partition))
         return ()
 
     def _partition_restored(self, event: events.PartitionRestored) -> Iterable[_Line]:
@@ -223,13 +247,19 @@ class Telemetry:
     def _partition_dropped(self, event: events.PartitionDropped) -> Iterable[_Line]:
         # Another member exports these from now on; two members with one series would add up.
         self._newest.pop(event.partition, None)
-        for metric in (Metrics.LAG_RECORDS, Metrics.LAG_SECONDS):
+        for metric in (Metrics.LAG_RECORDS, Metrics.LAG_SECONDS, Metrics.REJECTED_RUN):
             self._numbers.remove(metric, *_labels(event.partition))
         yield _Line("info", "partition_dropped", _where(event.partition))
 
     def _state_discarded(self, event: events.StateDiscarded) -> Iterable[_Line]:
         self._numbers.add(Metrics.DISCARDED, 1)
         yield _Line("warning", "state_discarded", {**_where(event.partition), "why": _short(event.why)})
+
+    def _input_gap(self, event: events.InputGap) -> Iterable[_Line]:
+        self._introduce_topic(event.partition.topic)
+        self._numbers.add(Metrics.INPUT_GAPS, 1, event.partition.topic, event.reason)
+        fields = {"reason": event.reason, "reached": event.reached, "resumed": event.resumed}
+        yield _Line("warning", "input_gap", {**_where(event.partition), **fields})
 
     def _state_flushed(self, event: events.StateFlushed) -> Iterable[_Line]:
         self._flushed = self._clock()
@@ -315,13 +345,18 @@ class Telemetry:
                 self._numbers.start(Metrics.ALERTS, group, change, rule)
         for reason in get_args(DropReason):
             self._numbers.start(Metrics.DROPPED, group, reason)
+        for why in get_args(events.ForgetReason):
+            self._numbers.start(Metrics.FORGOTTEN, group, why)
         for outcome in get_args(events.TrainingOutcome):
             self._numbers.start(Metrics.TRAINING_RUNS, group, outcome)
 
     def _introduce_topic(self, topic: str) -> None:
         if self._first("topic", topic):
+            self._numbers.start(Metrics.UNSELECTED, topic)
             for reason in get_args(RejectReason):
                 self._numbers.start(Metrics.REJECTED, topic, reason)
+            for cause in get_args(events.GapReason):
+                self._numbers.start(Metrics.INPUT_GAPS, topic, cause)
 
     def _first(self, kind: str, name: str) -> bool:
         new = (kind, name) not in self._known

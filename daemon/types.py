@@ -44,11 +44,15 @@ class Outgoing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What one poll brought: records by partition, and which partitions came and went since the last one."""
+    """What one poll brought: records by partition, and which partitions came and went since the last one.
+
+    `leaving` are those of `revoked` that nobody else is given before the next poll: they may still be written.
+    """
 
     records: Mapping[TopicPartition, Sequence[Record]]
     assigned: frozenset[TopicPartition] = frozenset()
     revoked: frozenset[TopicPartition] = frozenset()
+    leaving: frozenset[TopicPartition] = frozenset()
 
 
 class Bounds(NamedTuple):
@@ -60,12 +64,16 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as the daemon needs it: it is created so, or checked against this."""
+    """A topic as the daemon needs it: it is created so, or checked against this.
+
+    One that is `growable` is given the partitions that it lacks: its records name theirs, so that none moves.
+    """
 
     name: str
     partitions: int
     compacted: bool
     config: Mapping[str, str] = field(default_factory=dict)
+    growable: bool = False
 
 
 RejectReason = Literal[
@@ -73,7 +81,7 @@ RejectReason = Literal[
 ]
 """Why a record goes to the dead-letter topic; the closed list is the label of a metric."""
 
-DropReason = Literal["late", "duplicate", "future", "unselected"]
+DropReason = Literal["late", "duplicate", "missing", "not_finite"]
 """Why a sample is counted and left out, although its record was well formed."""
 
 

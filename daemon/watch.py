@@ -86,9 +86,10 @@ class Watch:
 
     def _tell_lag(self, states: Mapping[TopicPartition, PartitionState], wall: float) -> None:
         for partition, records in self._looked.source.lag().items():
-            newest_ms = states[partition].watermark_ms if partition in states else 0
+            state = states.get(partition)
+            newest_ms, run = (state.watermark_ms, state.rejected_run) if state else (0, 0)
             seconds = max(wall - newest_ms / 1000.0, 0.0) if newest_ms else 0.0
-            self._told.note(events.LagMeasured(partition, records, seconds))
+            self._told.note(events.LagMeasured(partition, records, seconds, run))
 
 
 def _counted(group: Group, states: Sequence[PartitionState]) -> events.StreamsCounted:

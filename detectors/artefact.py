@@ -103,7 +103,7 @@ def loads(data: bytes) -> Artefact:
     try:
         manifest = msgspec.json.decode(_manifest_json(data), type=_Manifest)
         tensors = load(data)
-    except (msgspec.MsgspecError, SafetensorError, KeyError, ValueError) as error:
+    except (msgspec.MsgspecError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise ArtefactError(f"artefact: its checksum fits, but it cannot be read ({error}); {_TRAIN_AGAIN}") from error
     if manifest.format != FORMAT:
         _refuse(f"its format is {manifest.format} and this version reads {FORMAT}", "use the version that wrote it")
@@ -144,6 +144,8 @@ def _check(artefact: Artefact) -> None:
     _check_sizes(artefact.model)
     try:
         features, _ = sizes_of(artefact.weights)
+        if not features or not artefact.channels:
+            _refuse(f"a model of {len(artefact.channels)} channels and {features} inputs is none")
         expected = weight_shapes(features=features, channels=len(artefact.channels), settings=artefact.model)
     except ValueError as error:
         raise ArtefactError(f"artefact: {error}; {_TRAIN_AGAIN}") from error

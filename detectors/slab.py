@@ -1,12 +1,13 @@
 """The slab: the state of many streams as one matrix, one row a stream, whole rows gathered and written back.
 
-Nothing in a slab changes but by `apply`: a step takes copies of rows, moves them, and returns them as a delta.
+Nothing in a slab changes but by `apply`: a step takes copies of rows, moves them, and returns them as a delta. Streams
+come and go between: a new one gets a slot, one that gives way keeps its row until the delta that frees it is applied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,43 +17,66 @@ Slots = NDArray[np.intp]
 
 Fields = Sequence[tuple[str, str, tuple[int, ...]]]
 FIRST_CAPACITY = 64
+FREE = ""  # stands in the place of a key where a slot belongs to nobody
+
+
+def no_slots() -> Slots:
+    """Return no slot at all."""
+    return np.zeros(0, dtype=np.intp)
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one turn would change: whole new rows for distinct slots."""
+    """What one turn would change: whole new rows for distinct slots, and then slots that belong to nobody any more."""
 
     slots: Slots
     rows: Row
+    freed: Slots = field(default_factory=no_slots)
 
 
 class Slab:
-    """Rows by stream key. Slots are handed out in order of arrival and never move."""
+    """Rows by stream key. Slots are handed out in order of arrival, freed ones first, and a stream never moves.
 
-    def __init__(self, dtype: np.dtype[np.void], streams_max: int, page_rows: int) -> None:
+    `keys` names the stream of each slot, FREE where there is none. A slot that was handed out but has had no row yet
+    is in no page, so pages hold what has been applied and nothing else.
+    """
+
+    def __init__(self, dtype: np.dtype[np.void], streams_max: int, page_rows: int, evict_after_ms: int = 0) -> None:
         self.dtype = dtype
         self.streams_max = streams_max
         self.page_rows = page_rows
+        self.evict_after_ms = evict_after_ms  # who was not seen for so long gives way to a new stream; 0: nobody does
+        self.full_until_ms = -1  # nobody gives way up to this watermark; known once it has been looked into
         self.keys: list[str] = []
         self._slot_of: dict[str, int] = {}
+        self._free: list[int] = []
+        self._awaited: set[int] = set()  # handed out, without a row so far
+        self._stored = 0  # slots below this one have had a row at some time
         self._rows: Row = np.zeros(0, dtype)
         self._dirty: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self._slot_of)
 
     def slot(self, key: str) -> int | None:
         """Return the slot of `key`, a fresh one for a new key, None when the slab is full."""
         found = self._slot_of.get(key)
-        if found is not None or len(self.keys) >= self.streams_max:
+        if found is not None or len(self._slot_of) >= self.streams_max:
             return found
-        slot = len(self.keys)
-        if slot == len(self._rows):
-            self._grow()
-        self.keys.append(key)
+        slot = self._free.pop() if self._free else self._appended()
+        self.keys[slot] = key
         self._slot_of[key] = slot
-        self._dirty.add(slot // self.page_rows)
+        self._awaited.add(slot)
         return slot
+
+    def retire(self, slot: int) -> None:
+        """Let the stream at `slot` give way: its key is not known any more, its row stays until a delta frees it."""
+        del self._slot_of[self.keys[slot]]
+
+    def living(self) -> Slots:
+        """Return the slots of all streams that have a row, in the order of the slots."""
+        slots = [slot for slot in self._slot_of.values() if slot not in self._awaited]
+        return np.sort(np.array(slots, dtype=np.intp))
 
     def take(self, slots: Slots) -> Row:
         """Return copies of the rows at `slots`."""
@@ -61,10 +85,18 @@ class Slab:
     def apply(self, delta: Delta) -> None:
         """Put the delta's rows in place; their pages must be written before long."""
         self._rows[delta.slots] = delta.rows
-        self._dirty.update((np.unique(delta.slots) // self.page_rows).tolist())
+        self._rows[delta.freed] = np.zeros(1, self.dtype)
+        for slot in delta.freed.tolist():
+            self.keys[slot] = FREE
+            self._free.append(slot)
+        changed = np.concatenate([delta.slots, delta.freed])
+        if len(changed):
+            self._awaited.difference_update(delta.slots.tolist())
+            self._stored = max(self._stored, int(changed.max()) + 1)
+            self._dirty.update((np.unique(changed) // self.page_rows).tolist())
 
     def view(self) -> Row:
-        """Return the rows in use, not to be written."""
+        """Return the rows of all slots, not to be written; those that belong to nobody are zero."""
         view = self._rows[: len(self.keys)]
         view.flags.writeable = False
         return view
@@ -82,30 +114,65 @@ class Slab:
         self._dirty.update(range(self.pages))
 
     @property
+    def stored(self) -> int:
+        """How many slots the pages hold, free ones among them."""
+        return self._stored
+
+    @property
     def pages(self) -> int:
-        """How many pages the rows in use fill."""
-        return -(-len(self.keys) // self.page_rows)
+        """How many pages they fill."""
+        return -(-self._stored // self.page_rows)
 
     def page(self, number: int) -> tuple[list[str], Row]:
         """Return keys and rows of one page."""
-        part = slice(number * self.page_rows, min((number + 1) * self.page_rows, len(self.keys)))
-        return self.keys[part], self._rows[part]
+        first, end = number * self.page_rows, min((number + 1) * self.page_rows, self._stored)
+        keys = [FREE if slot in self._awaited else self.keys[slot] for slot in range(first, end)]
+        return keys, self._rows[first:end]
 
-    def load_page(self, keys: Sequence[str], rows: Row) -> None:
-        """Take in a page that was written earlier; its streams get slots in the page's order."""
-        slots = [self.slot(key) for key in keys]
-        kept = [i for i, slot in enumerate(slots) if slot is not None]
-        self._rows[[slot for slot in slots if slot is not None]] = rows[kept]
+    def load_page(self, keys: Sequence[str], rows: Row) -> bool:
+        """Take in the next page, as it was written; return whether its streams fit and are told apart."""
+        first, named = len(self.keys), [key for key in keys if key != FREE]
+        if len(self._slot_of) + len(named) > self.streams_max or len(rows) != len(keys):
+            return False
+        self.keys.extend(keys)
+        while len(self.keys) > len(self._rows):
+            self._grow()
+        for slot, key in enumerate(keys, first):
+            if key == FREE:
+                self._free.append(slot)
+            else:
+                self._slot_of[key] = slot
+        if len(self._slot_of) + len(self._free) != len(self.keys):
+            return False
+        self._rows[first : len(self.keys)] = rows
+        self._stored = len(self.keys)
+        return True
 
     def blocks(self, rows_max: int) -> Iterator[Slots]:
-        """Yield all slots in use, at most `rows_max` at a time."""
-        for start in range(0, len(self.keys), rows_max):
-            yield np.arange(start, min(start + rows_max, len(self.keys)))
+        """Yield the slots of all streams that have a row, at most `rows_max` at a time."""
+        slots = self.living()
+        for start in range(0, len(slots), rows_max):
+            yield slots[start : start + rows_max]
+
+    def _appended(self) -> int:
+        if len(self.keys) == len(self._rows):
+            self._grow()
+        self.keys.append(FREE)
+        return len(self.keys) - 1
 
     def _grow(self) -> None:
-        grown = np.zeros(min(max(FIRST_CAPACITY, 2 * len(self._rows)), self.streams_max), self.dtype)
-        grown[: len(self._rows)] = self._rows
-        self._rows = grown
+        """Make room for twice the rows, within the limit of streams; beyond it for those that take a turn's places."""
+        held = len(self._rows)
+        wanted = max(FIRST_CAPACITY, 2 * held)
+        room = min(wanted, self.streams_max) if held < self.streams_max else held + max(FIRST_CAPACITY, held // 8)
+        self.reserve(room)
+
+    def reserve(self, slots: int) -> None:
+        """Make room for so many slots at once, so that loading many pages does not copy rows again and again."""
+        if slots > len(self._rows):
+            grown = np.zeros(slots, self.dtype)
+            grown[: len(self._rows)] = self._rows
+            self._rows = grown
 
 
 def row_dtype(fields: Fields) -> np.dtype[np.void]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -16,6 +18,20 @@ from daemon.embedded import EmbeddedBroker
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "(read|open)_text is deprecated", DeprecationWarning)
     import daemon.kafka  # noqa: F401
+
+THREADS_END_SECONDS = 20.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_thread_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the module that leaves a thread behind: a client that nobody closed reconnects, logs and draws for ever."""
+    before = set(threading.enumerate())
+    yield
+    give_up = time.monotonic() + THREADS_END_SECONDS
+    for thread in set(threading.enumerate()) - before:
+        thread.join(max(give_up - time.monotonic(), 0.0))
+    left = sorted(thread.name for thread in set(threading.enumerate()) - before)
+    assert not left, f"{request.node.name} left threads behind: {', '.join(left)}; close what it opened"
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def _summary(config: Config) -> Iterator[str]:
     yield f"  scores    {outputs.scores.topic} ({outputs.scores.keep})"
     yield f"  rejected  {outputs.dead_letters.topic}"
     yield f"  models    {outputs.models.topic}"
-    yield f"  server    {config.server.listen or 'off'}"
+    yield f"  server    {f'{config.server.listen} ({config.server.protection()})' if config.server.listen else 'off'}"
     yield f"  checksum  {config.checksum()}"
 
 
@@ -79,6 +79,8 @@ def _online(config: Config, connect: Callable[[Config], Broker], out: TextIO) ->
 
 
 def _unreachable(config: Config, error: Exception) -> str:
+    if isinstance(error, ConfigError):
+        return "; ".join(error.problems)
     servers = ", ".join(config.kafka.bootstrap_servers)
     return f"kafka.bootstrap_servers: no broker answered at {servers} ({error}); check the address and kafka.security"
 
@@ -105,11 +107,9 @@ def _check_own_topics(config: Config, broker: Broker, widest: int, out: TextIO) 
             _write(out, [f"  topic     {name}: does not exist yet, the daemon creates it"])
             continue
         problems += [f"{path}: {why}" for why in _faults(broker, TopicSpec(name, count, compacted))]
-        if path == "state.topic" and count < widest:
-            problems.append(
-                f"{path}: {name} has {_partitions(count)}, but the input has up to {widest}; give it as many"
-            )
-        _write(out, [f"  topic     {name}: {_partitions(count)}"])
+        grows = path in ("state.topic", "outputs.scores.topic") and count < widest
+        more = f", the daemon gives it {widest}, as the input has" if grows else ""
+        _write(out, [f"  topic     {name}: {_partitions(count)}{more}"])
     return problems
 
 

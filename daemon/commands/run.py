@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from daemon.config import load
-from daemon.errors import ConfigError, Fenced, RestoreStalled, TopicMismatch
+from daemon.errors import ConfigError, Fenced, InputUnusable, RestoreStalled, TopicMismatch
 from daemon.logs import configure
 
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG = 0, 1, 78
@@ -31,6 +31,10 @@ def run(config_path: Path, env: Mapping[str, str], err: TextIO) -> int:
     except ConfigError as error:
         # the file is sound, but the broker refuses what it says: a password, a right, a limit
         log.error("settings_refused", why="; ".join(error.problems))
+        return EXIT_CONFIG
+    except InputUnusable as error:
+        # starting again would read the same records again
+        log.error("input_unusable", why=str(error))
         return EXIT_CONFIG
     except Fenced as error:
         log.error("fenced", why=str(error))

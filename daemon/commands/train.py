@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -119,9 +120,18 @@ def _lineage(group: str, settings: DetectorSettings, gathered: Gathered, trained
 
 def _kept(data: bytes, output: Path | None, config: Config, group: GroupConfig, broker: Broker | None) -> str:
     if output is not None:
-        output.write_bytes(data)
+        try:
+            output.write_bytes(data)
+        except OSError as error:
+            raise OSError(f"{output}: cannot be written: {error}") from error
         return f"model {model_id(data)} of group {group.name} written to {output}"
-    broker = broker or assembly.connected(config)
+    if broker is not None:
+        return _published(data, config, group, broker)
+    with closing(assembly.connected(config)) as opened:
+        return _published(data, config, group, opened)
+
+
+def _published(data: bytes, config: Config, group: GroupConfig, broker: Broker) -> str:
     assembly.prepare_models_topic(config, broker)
     retired = models.published(broker, config.outputs.models.topic, group.name)[: -(MODELS_KEPT - 1)]
     broker.publish(models.messages(config.outputs.models.topic, group.name, data, retired))

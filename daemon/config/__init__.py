@@ -13,12 +13,12 @@ from daemon.config.model import (
     LoggingConfig,
     OutputsConfig,
     ScoresOutputConfig,
-    ServerConfig,
     StateConfig,
 )
 from daemon.config.schema import schema
 from daemon.config.secret import Secret
 from daemon.config.security import SecurityConfig
+from daemon.config.server import ServerConfig
 
 __all__ = [
     "Config",

@@ -188,6 +188,8 @@ class GroupConfig(Section):
     told apart by the label `field`, with the one channel `value`."""
     max_streams: int = Field(default=100_000, ge=1, le=100_000_000)
     """Streams of the group that one partition may hold; samples of further ones are dead letters."""
+    evict_after_seconds: float = Field(default=7 * 86400.0, ge=0, le=10 * 366 * 86400)
+    """In a full group, a stream that was not seen for so long (event time) gives way to a new one; 0: never."""
     warmup_samples: CountOrNone = SHIPPED.warmup_samples
     """Samples of a stream before it may raise an alert; guards hold from the first one."""
     gap_max_seconds: Seconds = SHIPPED.gap_max_seconds

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from daemon.config.groups import GroupConfig
-from daemon.config.kinds import Address, FieldPath, Name, Seconds, Section, Servers, Topic, Topics, expected
+from daemon.config.kinds import FieldPath, Name, Seconds, Section, Servers, Topic, Topics, expected
 from daemon.config.security import SecurityConfig
+from daemon.config.server import ServerConfig
 
 
 class KafkaConfig(Section):
@@ -74,6 +75,8 @@ class InputConfig(Section):
     """Larger records are dead letters."""
     future_seconds_max: float = Field(default=300.0, ge=0, le=366 * 86400)
     """A time stamp further ahead of the record's own Kafka time is refused."""
+    rejected_run_max: int = Field(default=0, ge=0, le=1_000_000_000)
+    """So many records of a partition in a row that cannot be used end the daemon; 0: it goes on with dead letters."""
 
     @field_validator("fields", mode="before")
     @classmethod
@@ -92,7 +95,7 @@ class StateConfig(Section):
     flush_seconds: Seconds = 30.0
     """How often changed pages are written; more often makes a restart shorter and the topic busier."""
     restore_seconds_max: Seconds = 600.0
-    """A restore that takes longer is given up, so that a supervisor sees it."""
+    """A restore that gets no further for so long is given up, so that a supervisor sees it."""
 
 
 class AlertsOutputConfig(Section):
@@ -142,22 +145,6 @@ class OutputsConfig(Section):
     """Trained models."""
     replication: int = Field(default=1, ge=1, le=100)
     """Copies of each topic that the daemon creates; 3 in production."""
-
-
-class ServerConfig(Section):
-    """The daemon's own pages: metrics and health."""
-
-    listen: Address | None = "127.0.0.1:9464"
-    """Where to serve /metrics, /-/healthy and /-/ready, host:port; null switches it off."""
-    healthy_seconds: Seconds = 60.0
-    """The daemon is unhealthy when no turn has ended for so long."""
-
-    def address(self) -> tuple[str, int] | None:
-        """Return host and port to listen on, None when the server is off."""
-        if self.listen is None:
-            return None
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
 
 
 class LoggingConfig(Section):

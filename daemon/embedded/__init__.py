@@ -1,6 +1,7 @@
-"""A real Apache Kafka broker that needs nothing but Python, for the demo and the tests."""
+"""Real Apache Kafka brokers that need nothing but Python, for the demo and the tests."""
 
 from daemon.embedded.broker import EmbeddedBroker
+from daemon.embedded.cluster import EmbeddedCluster
 from daemon.embedded.jars import prepare
 
-__all__ = ["EmbeddedBroker", "prepare"]
+__all__ = ["EmbeddedBroker", "EmbeddedCluster", "prepare"]

@@ -1,14 +1,12 @@
-"""Starts a one-node Apache Kafka broker as a child process and makes sure that it never outlives its parent."""
+"""Starts an Apache Kafka broker as a child process and makes sure that it never outlives its parent."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,17 +15,15 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
+from daemon.embedded.addresses import HOST, free_ports, is_free
 from daemon.embedded.jars import Progress, cache_directory, java, keep, prepare
 from daemon.embedded.probe import answers
-from daemon.embedded.properties import CLUSTER_ID, JVM_OPTIONS, server_properties
+from daemon.embedded.properties import CLUSTER_ID, Place, jvm_options, server_properties
 from daemon.errors import BrokerUnavailable
 
-# Below the range from which the kernel takes ports for outgoing connections, so that none is lost before a restart.
-_PORTS = range(20000, 32000)
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _TAIL_LINES = 20
-_HOST = "127.0.0.1"
 # Reading ends when the parent closes the pipe or dies, however it dies.
 _WATCHDOG = 'read -r line; kill -s KILL -- "-$1" 2>/dev/null; if [ -n "$2" ]; then rm -rf -- "$2"; fi'
 
@@ -36,8 +32,9 @@ class EmbeddedBroker:
     """A Kafka broker in a child process: `with EmbeddedBroker() as broker: connect(broker.bootstrap)`.
 
     `directory` keeps the broker's data between runs; without one, a temporary directory is used and removed.
-    `port` 0 picks a free one; `properties` are set over those of `server.properties`. Entering raises
-    BrokerUnavailable, with the end of the broker's log, when it cannot start.
+    `port` 0 picks a free one; `properties` are set over those of `server.properties`. `place` makes it a node of an
+    EmbeddedCluster, and names the ports. Entering raises BrokerUnavailable, with the end of the broker's log, when it
+    cannot start.
     """
 
     def __init__(
@@ -47,10 +44,11 @@ class EmbeddedBroker:
         *,
         progress: Progress = lambda line: None,
         properties: Mapping[str, str] = MappingProxyType({}),
+        place: Place | None = None,
     ) -> None:
         self._given = directory
         self._directory = directory or Path()
-        self._ports = (port or _free_port(), _free_port())
+        self._place = place or _alone(port)
         self._progress = progress
         self._properties = properties
         self._broker: subprocess.Popen[bytes] | None = None
@@ -59,7 +57,7 @@ class EmbeddedBroker:
     @property
     def bootstrap(self) -> str:
         """The address that clients connect to, as `host:port`."""
-        return f"{_HOST}:{self._ports[0]}"
+        return f"{HOST}:{self._place.port}"
 
     @property
     def pid(self) -> int | None:
@@ -72,9 +70,7 @@ class EmbeddedBroker:
         return self._directory / "broker.log"
 
     def __enter__(self) -> Self:
-        self._directory = self._given or Path(tempfile.mkdtemp(prefix="longwatch-kafka-"))
-        self._directory.mkdir(parents=True, exist_ok=True)
-        atexit.register(self.close)
+        self.open()
         try:
             self.start()
         except BaseException:
@@ -87,23 +83,48 @@ class EmbeddedBroker:
     ) -> None:
         self.close()
 
+    def open(self) -> None:
+        """Take a directory, which `close` gives back; nothing runs yet."""
+        self._directory = self._given or Path(tempfile.mkdtemp(prefix="longwatch-kafka-"))
+        self._directory.mkdir(parents=True, exist_ok=True)
+        atexit.register(self.close)
+
     def start(self) -> None:
         """Start the broker and wait for its first answer, at most a minute."""
-        if not _is_free(self._ports[0]):
-            raise BrokerUnavailable(f"port {self._ports[0]} of {_HOST} is in use: choose another, or 0 for a free one")
+        self.launch()
+        self.await_answer()
+
+    def launch(self) -> None:
+        """Start the broker's process; it answers some seconds later, once most nodes of its cluster run."""
+        if not is_free(self._place.port):
+            raise BrokerUnavailable(f"port {self._place.port} of {HOST} is in use: choose another, or 0 for a free one")
         classpath = os.pathsep.join(str(jar) for jar in prepare(self._progress))
-        command = [str(java()), *JVM_OPTIONS, "-cp", classpath]
+        command = [str(java()), *jvm_options(self._place), "-cp", classpath]
         properties = self._directory / "server.properties"
         data = self._directory / "data"
-        properties.write_text(server_properties(data, self._ports, self._properties), encoding="utf-8")
+        properties.write_text(server_properties(data, self._place, self._properties), encoding="utf-8")
         if not (data / "meta.properties").exists():
             self._format(data, [*command, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)])
         self._spawn([*command, "kafka.Kafka", str(properties)])
-        self._await_answer()
+
+    def await_answer(self) -> None:
+        """Wait until the launched broker serves, at most a minute. Raises BrokerUnavailable when it does not."""
+        assert self._broker is not None
+        give_up = time.monotonic() + _START_SECONDS
+        while not answers(HOST, self._place.port):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self._broker.wait(timeout=0.05)
+                raise BrokerUnavailable(f"the embedded broker ended with code {code}:\n{self._tail()}")
+            if time.monotonic() > give_up:
+                raise BrokerUnavailable(f"the embedded broker is silent after {_START_SECONDS:.0f} s:\n{self._tail()}")
 
     def kill(self) -> None:
         """End the broker at once, as a power cut would; data and port stay reserved for `restart`."""
         self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End the broker as its operators would: it hands over what it leads first, for at most ten seconds."""
+        self._end(signal.SIGTERM)
 
     def restart(self) -> None:
         """Start the broker again on the same port and data, killing it first when it still runs."""
@@ -127,7 +148,7 @@ class EmbeddedBroker:
 
     def _format(self, data: Path, command: list[str]) -> None:
         """Make an empty data directory: as another broker made it before, which saves the start of a Java machine."""
-        template = cache_directory() / "formatted"
+        template = cache_directory() / f"formatted-{self._place.node}"
         if template.is_dir() and not self._properties:
             shutil.copytree(template, data, dirs_exist_ok=True)
             return
@@ -151,16 +172,6 @@ class EmbeddedBroker:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-
-    def _await_answer(self) -> None:
-        assert self._broker is not None
-        give_up = time.monotonic() + _START_SECONDS
-        while not answers(_HOST, self._ports[0]):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = self._broker.wait(timeout=0.05)
-                raise BrokerUnavailable(f"the embedded broker ended with code {code}:\n{self._tail()}")
-            if time.monotonic() > give_up:
-                raise BrokerUnavailable(f"the embedded broker is silent after {_START_SECONDS:.0f} s:\n{self._tail()}")
 
     def _end(self, how: signal.Signals) -> None:
         broker, self._broker = self._broker, None
@@ -191,19 +202,6 @@ class EmbeddedBroker:
         return "\n".join(lines[-_TAIL_LINES:]) or f"(nothing in {self.log})"
 
 
-def _free_port() -> int:
-    for port in random.sample(_PORTS, 100):
-        if _is_free(port):
-            return port
-    raise BrokerUnavailable(f"no free port between {_PORTS.start} and {_PORTS.stop} on {_HOST}")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As the broker does: connections of an earlier one that are still being buried do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            return False
-        return True
+def _alone(port: int) -> Place:
+    others = [each for each in free_ports(3) if each != port]
+    return Place(0, ((port or others[0], others[1]),))

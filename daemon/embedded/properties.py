@@ -1,38 +1,76 @@
-"""The settings of the embedded broker: one node, small, quick to start, safe for transactions."""
+"""The settings of an embedded broker: small, quick to start, safe for transactions; alone or one of a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+from daemon.embedded.addresses import HOST
 
 CLUSTER_ID = "bG9uZ3dhdGNoLWxvY2FsMQ"
 """The cluster id of every embedded broker: 16 bytes in URL-safe base64, as Kafka wants it."""
 
-JVM_OPTIONS = (
-    "-Xmx512m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-    "-Dorg.slf4j.simpleLogger.showDateTime=true",
-    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
-)
-"""Options of the Java virtual machine: a small heap, and a quick start rather than a high top speed."""
+_HEAP_MIB, _SHARED_HEAP_MIB = 512, 256
+_COPIES_MAX = 3
 
 
-def server_properties(data: Path, ports: tuple[int, int], over: Mapping[str, str]) -> str:
-    """Return the text of `server.properties` for a broker that keeps its log in `data`.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node stands in its cluster: which of `ports` are its own, one for clients and one for the nodes."""
 
-    `ports` are the one for clients and the one that the node uses with itself; `over` wins over what stands here.
+    index: int
+    ports: tuple[tuple[int, int], ...]
+
+    @property
+    def node(self) -> int:
+        """The node's number, from 1."""
+        return self.index + 1
+
+    @property
+    def port(self) -> int:
+        """The port for clients."""
+        return self.ports[self.index][0]
+
+    @property
+    def copies(self) -> int:
+        """On how many nodes a partition is kept by default."""
+        return min(len(self.ports), _COPIES_MAX)
+
+
+def jvm_options(place: Place) -> tuple[str, ...]:
+    """Return options of the Java virtual machine: a small heap, and a quick start rather than a high top speed."""
+    return (
+        f"-Xmx{_HEAP_MIB if len(place.ports) == 1 else _SHARED_HEAP_MIB}m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
+    )
+
+
+def server_properties(data: Path, place: Place, over: Mapping[str, str]) -> str:
+    """Return the text of `server.properties` for a node that keeps its log in `data`; `over` wins over all else.
+
+    Every node is a controller, too. With three copies one may be missing, and nothing acknowledged is lost with it.
     """
-    port, controller_port = ports
+    port, controller_port = place.ports[place.index]
+    voters = (f"{number}@{HOST}:{theirs}" for number, (_, theirs) in enumerate(place.ports, 1))
+    copies, in_sync = str(place.copies), str(max(place.copies - 1, 1))
     settings = {
         "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "node.id": str(place.node),
+        "controller.quorum.voters": ",".join(voters),
+        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": str(data),
+        "default.replication.factor": copies,
+        "min.insync.replicas": in_sync,
+        "offsets.topic.replication.factor": copies,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": in_sync,
         **_FIXED,
         **over,
     }
@@ -41,10 +79,6 @@ def server_properties(data: Path, ports: tuple[int, int], over: Mapping[str, str
 
 _FIXED = {
     "auto.create.topics.enable": "false",
-    "default.replication.factor": "1",
-    "offsets.topic.replication.factor": "1",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
     # Every partition of an internal topic is created when it is first used: few make the first use quick.
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "4",

@@ -39,7 +39,7 @@ class JsonFormat:
         if self._fast is not None:
             try:
                 return self._plain(self._fast.decode(value))
-            except (msgspec.MsgspecError, UnicodeDecodeError, _NotPlain):
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotPlain):
                 pass
         return self._slow(value)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import threading
-import weakref
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from contextlib import ExitStack, suppress
+from typing import TypeVar
 
 from daemon.errors import BrokerUnavailable
 from daemon.kafka import client, topics
+from daemon.kafka.connecting import release
 from daemon.kafka.cursor import KafkaCursor
 from daemon.kafka.deadline import within
 from daemon.kafka.failures import CLIENT_ERRORS, translated
+from daemon.kafka.refusals import Right
 from daemon.kafka.source import KafkaSource
 from daemon.kafka.writer import KafkaWriter, drop, send_all
 from daemon.types import Bounds, Outgoing, TopicPartition, TopicSpec
@@ -20,13 +22,9 @@ from daemon.types import Bounds, Outgoing, TopicPartition, TopicSpec
 T = TypeVar("T")
 _ASK_SECONDS = 15.0
 _PUBLISH_SECONDS = 15.0
+_CLOSE_SECONDS = 2.0
 
-
-class _Closable(Protocol):
-    def close(self) -> None: ...
-
-
-C = TypeVar("C", bound=_Closable)
+Reader = TypeVar("Reader", KafkaCursor, KafkaSource)
 
 
 class KafkaBroker:
@@ -41,15 +39,22 @@ class KafkaBroker:
         self._admin: client.Admin | None = None
         self._watcher: client.Consumer | None = None
         self._publisher: client.Producer | None = None
-        self._children: weakref.WeakSet[_Closable] = weakref.WeakSet()
+        # Held until they are closed: one that its owner lost would go on reading, and reconnecting, for ever.
+        self._readers: set[KafkaCursor | KafkaSource] = set()
+        self._writers: list[KafkaWriter] = []
 
     def partitions(self, topic: str) -> int | None:
         """Return how many partitions `topic` has, None when it does not exist."""
         with self._lock:
             return self._ask(f"asking for topic {topic!r}", lambda admin: topics.partitions(admin, topic))
 
+    def topic_id(self, topic: str) -> str | None:
+        """Return what tells `topic` from any other that has ever had its name, None when it does not exist."""
+        with self._lock:
+            return self._ask(f"asking for topic {topic!r}", lambda admin: topics.topic_id(admin, topic))
+
     def ensure(self, spec: TopicSpec) -> None:
-        """Create the topic, or check it. Raises TopicMismatch naming what differs and what to do."""
+        """Create the topic, or check it, or let it grow. Raises TopicMismatch naming what differs and what to do."""
         replication = self._settings.replication
         with self._lock:
             self._ask(f"checking topic {spec.name!r}", lambda admin: topics.ensure(admin, spec, replication))
@@ -75,7 +80,9 @@ class KafkaBroker:
 
     def writer(self, identity: str) -> KafkaWriter:
         """Return the transactional writer called `identity`, not yet opened."""
-        return self._adopt(KafkaWriter(self._settings, identity))
+        writer = KafkaWriter(self._settings, identity)
+        self._writers.append(writer)
+        return writer
 
     def publish(self, records: Sequence[Outgoing]) -> None:
         """Write records outside any transaction and wait for all acknowledgements. Raises BrokerUnavailable.
@@ -90,21 +97,23 @@ class KafkaBroker:
             except BaseException as error:
                 self._forget_publisher()
                 if isinstance(error, CLIENT_ERRORS):
-                    raise translated(error, "publishing records") from error
+                    tried = Right("Write", "topic", ", ".join(sorted({record.topic for record in records})))
+                    raise translated(error, "publishing records", tried) from error
                 raise
 
     def close(self) -> None:
         """Close every connection that this door opened."""
-        for child in list(self._children):
-            child.close()
-        with self._lock:
-            self._forget_admin()
-            self._forget_watcher()
-            self._forget_publisher()
+        with ExitStack() as each:  # one that fails stops no other
+            each.callback(self._forget_all)
+            for child in (*self._readers, *self._writers):
+                each.callback(child.close)
 
-    def _adopt(self, child: C) -> C:
-        self._children.add(child)
-        return child
+    def _adopt(self, reader: Reader) -> Reader:
+        for each in list(self._readers):
+            if each.closed:
+                self._readers.discard(each)
+        self._readers.add(reader)
+        return reader
 
     def _demand(self, partition: TopicPartition) -> None:
         count = self.partitions(partition.topic)
@@ -132,15 +141,23 @@ class KafkaBroker:
         end = watcher.end_offsets([partition], timeout_ms=_ASK_SECONDS * 1000)
         return Bounds(first[partition], end[partition])
 
+    def _forget_all(self) -> None:
+        with self._lock:
+            self._forget_admin()
+            self._forget_watcher()
+            self._forget_publisher()
+
     def _forget_admin(self) -> None:
         admin, self._admin = self._admin, None
         if admin is not None:
-            within(_ASK_SECONDS, admin.close)
+            with suppress(TimeoutError):  # it ends by itself, and nobody needs it any more
+                within(_ASK_SECONDS, admin.close)
 
     def _forget_watcher(self) -> None:
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
-            within(_ASK_SECONDS, lambda: watcher.close(autocommit=False, timeout_ms=1000))
+            with suppress(*CLIENT_ERRORS):
+                release(watcher, _CLOSE_SECONDS)
 
     def _forget_publisher(self) -> None:
         publisher, self._publisher = self._publisher, None

@@ -17,7 +17,7 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.structs import OffsetAndMetadata
 
 from daemon.errors import ConfigError
-from daemon.kafka.connecting import TidySocket, TidySSLSocket, built
+from daemon.kafka.connecting import BoundedProducer, TidySocket, TidySSLSocket, built
 from daemon.kafka.joining import keep_assignments
 from daemon.ports import Membership
 from daemon.types import Record, TopicPartition
@@ -29,6 +29,7 @@ _FETCH_BYTES_MAX = 50 * 1024 * 1024
 _PARTITION_FETCH_BYTES_MAX = 4 * 1024 * 1024
 _BATCH_BYTES = 256 * 1024
 _PATIENCE_SECONDS = 1.0
+_TOKEN_CHARACTERS_MAX = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,10 @@ class Producer(Protocol):
         partition: int | None,
     ) -> Sent: ...
     def flush(self, timeout: float) -> None: ...
-    def send_offsets_to_transaction(self, offsets: Mapping[TopicPartition, object], group: Membership) -> None: ...
-    def commit_transaction(self) -> None: ...
+    def send_offsets_within(
+        self, seconds: float, offsets: Mapping[TopicPartition, object], group: Membership
+    ) -> None: ...
+    def commit_within(self, seconds: float) -> None: ...
     def close(self, timeout: float) -> None: ...
 
 
@@ -127,6 +130,7 @@ class Admin(Protocol):
         self, config_resources: Sequence[object], *, config_filter: str
     ) -> Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]: ...
     def create_topics(self, new_topics: Mapping[str, Mapping[str, object]], *, wait_for_metadata: bool) -> object: ...
+    def create_partitions(self, topic_partitions: Mapping[str, int]) -> object: ...
     def close(self) -> None: ...
 
 
@@ -154,7 +158,12 @@ class _TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # the library sh
         self._path = path
 
     def token(self) -> str:
-        return self._path.read_text(encoding="utf-8").strip()
+        try:
+            with self._path.open(encoding="utf-8") as file:
+                return file.read(_TOKEN_CHARACTERS_MAX).strip()
+        except OSError as error:
+            why = f"kafka.security.token_file: cannot read {self._path}: {error.strerror}; it is read at each login"
+            raise OSError(error.errno, why) from error
 
 
 def native(partition: TopicPartition) -> TopicPartition:
@@ -171,6 +180,20 @@ def forget_fetched(consumer: Consumer, partition: TopicPartition) -> None:
     fetcher = cast("Any", consumer)._fetcher  # noqa: SLF001  # no public way in 3.0
     fetcher._paused_partition_records.pop(partition, None)  # noqa: SLF001
     fetcher._paused_completed_fetches.pop(partition, None)  # noqa: SLF001
+
+
+def forget_answer(consumer: Consumer, partition: TopicPartition) -> None:
+    """Drop what the library was told of the committed offset of `partition` by a poll that did not wait for it.
+
+    It gives that answer, however old it is, to whoever asks next.
+    """
+    cast("Any", consumer)._coordinator._offset_fetch_futures.pop(frozenset([partition]), None)  # noqa: SLF001
+
+
+def topic_id(consumer: Consumer, topic: str) -> object | None:
+    """Return what `consumer` knows as the id of `topic`, None when it knows no such topic at the moment."""
+    found = cast("Any", consumer)._client._manager.cluster.topic_id(topic)  # noqa: SLF001  # no public way in 3.0
+    return found if found is not None and found.int else None  # while a topic is missing, its id is all zeros
 
 
 def native_offset(offset: int) -> object:
@@ -190,7 +213,8 @@ def group_consumer(settings: ConnectionSettings) -> Consumer:
         heartbeat_interval_ms=min(1000, session_ms // 3),
         # An instance: the library drops the cooperative protocol for a class.
         partition_assignment_strategy=[CooperativeStickyAssignor()],
-        auto_offset_reset="earliest",
+        # What to do when nothing is left at our position is decided by a restore, not by the library.
+        auto_offset_reset="none",
     )
     keep_assignments(consumer)
     return consumer
@@ -218,7 +242,7 @@ def producer(settings: ConnectionSettings, identity: str | None) -> Producer:
         # With the library's 100 ms, every second transaction in a row would wait that long for the one before.
         "retry_backoff_ms": 10,
     }
-    return cast("Producer", built(kafka.KafkaProducer, _common(settings) | options))
+    return cast("Producer", built(BoundedProducer, _common(settings) | options))
 
 
 def admin(settings: ConnectionSettings) -> Admin:
@@ -287,7 +311,8 @@ def _ssl_context(security: Security) -> ssl.SSLContext:
         context.sslsocket_class = TidySSLSocket
         context.check_hostname = security.check_hostname
         if security.cert_file is not None:
-            context.load_cert_chain(security.cert_file, security.key_file, security.key_password)
+            # Without any password, OpenSSL would ask for that of an encrypted key on a terminal, and wait.
+            context.load_cert_chain(security.cert_file, security.key_file, security.key_password or "")
     except (OSError, ValueError) as error:
         files = [str(path) for path in (security.ca_file, security.cert_file, security.key_file) if path is not None]
         raise ConfigError([f"kafka.security: cannot use {', '.join(files)}: {error}"]) from error

@@ -1,4 +1,4 @@
-"""Makes the client library's objects; one that cannot be made leaves a reason behind, and nothing else."""
+"""Makes and ends the client library's objects; one that cannot be made leaves a reason behind, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from kafka.errors import KafkaTimeoutError
+from kafka import KafkaProducer
+from kafka.errors import KafkaConnectionError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
 
+from daemon.kafka.deadline import within
 from daemon.kafka.failures import meaning
+from daemon.kafka.refusals import refusal
 
 
 class TidySocket(KafkaNetSocket):  # type: ignore[misc]  # the library ships no types
@@ -30,7 +33,13 @@ class TidySocket(KafkaNetSocket):  # type: ignore[misc]  # the library ships no 
 
 
 class TidySSLSocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails, which the library forgets."""
+    """Closes itself when the handshake fails, which the library forgets; lets the last words before the end be read.
+
+    The library reads until nothing is left, and when it meets the end there, it throws away what came before: the
+    broker's word on why it refuses a login, for one.
+    """
+
+    _is_read = False
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  # the standard library's signature
         """Go on with the handshake."""
@@ -41,6 +50,36 @@ class TidySSLSocket(ssl.SSLSocket):
         except BaseException:
             self.close()
             raise
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Return what came; b"" at the end, but not in the same breath as the bytes before it."""
+        was_read, self._is_read = self._is_read, False
+        data = super().recv(buflen, flags)
+        if not data and was_read:
+            raise ssl.SSLWantReadError("the end is told at the next reading")
+        self._is_read = bool(data)
+        return data
+
+
+class BoundedProducer(KafkaProducer):  # type: ignore[misc]  # the library ships no types
+    """Waits for the coordinator no longer than it is told to.
+
+    The library's own calls wait for ever, even after their producer was closed: made on a thread that somebody gave up
+    waiting for, each would keep that thread, and the producer with all it holds.
+    """
+
+    def send_offsets_within(self, seconds: float, offsets: Mapping[Any, object], group: object) -> None:
+        """Make `offsets` of `group` a part of the transaction. Raises KafkaTimeoutError."""
+        self._await(self._transaction_manager.send_offsets_to_transaction(offsets, group), seconds)
+
+    def commit_within(self, seconds: float) -> None:
+        """Commit the transaction. Raises KafkaTimeoutError; then nobody knows whether it will be committed."""
+        self._await(self._transaction_manager.begin_commit(), seconds)
+
+    def _await(self, result: Any, seconds: float) -> None:
+        self._sender.wakeup()
+        if not result.wait(timeout_ms=max(seconds, 0.0) * 1000):
+            raise KafkaTimeoutError(f"the transaction's coordinator did not answer within {seconds:.3g} s")
 
 
 class _Reason(logging.Handler):
@@ -62,12 +101,16 @@ class _Reason(logging.Handler):
         if self.error is None or self._is_refusal():
             error: Exception = late if self.error is None else self.error
             return error
-        hint = "; it may also be that name or password were refused" if password else ""
+        cut = isinstance(self.error, KafkaConnectionError) and "socket disconnected" in str(self.error)
+        hint = "; it may also be that name or password were refused" if password and cut else ""
         told: Exception = KafkaTimeoutError(f"{self.error}{hint}")
         return told
 
     def _is_refusal(self) -> bool:
-        return self.error is not None and meaning(type(self.error)) == "settings"
+        if self.error is None:
+            return False
+        refused = refusal(self.error, str(self.error))
+        return meaning(type(self.error)) == "settings" or (refused is not None and refused.is_final)
 
 
 def built(kind: Callable[..., object], options: Mapping[str, object]) -> object:
@@ -90,3 +133,16 @@ def built(kind: Callable[..., object], options: Mapping[str, object]) -> object:
         raise
     finally:
         logger.removeHandler(reason)
+
+
+def release(consumer: Any, wait_seconds: float) -> None:
+    """Close `consumer`, which takes twice `wait_seconds` at most; its thread and sockets end even if that fails."""
+
+    def close() -> None:
+        try:
+            consumer.close(autocommit=False, timeout_ms=wait_seconds * 1000)
+        finally:
+            # What the library's close() left undone when it failed half-way; nothing, when it did not.
+            consumer._client.close()  # noqa: SLF001  # no public way in 3.0
+
+    within(wait_seconds * 2, close)

@@ -14,6 +14,7 @@ from daemon.errors import (
     TopicMismatch,
     TransactionFailed,
 )
+from daemon.kafka.refusals import Right, refusal
 
 Meaning = Literal["unavailable", "transaction", "fenced", "topic", "settings", "defect"]
 """What an error asks for: wait, restore, stop, repair a topic, repair the settings, or repair the program."""
@@ -87,9 +88,21 @@ def meaning(kind: type[BaseException]) -> Meaning:
     return "unavailable" if issubclass(kind, OSError) else "defect"
 
 
-def translated(error: Exception, doing: str) -> Exception:
-    """Return the daemon's error for the library's `error`, raised while `doing`; `error` itself when it is a defect."""
+def translated(error: Exception, doing: str, tried: Right | None = None) -> Exception:
+    """Return the daemon's error for the library's `error`, raised while `doing`; `error` itself when it is a defect.
+
+    `tried` is what may have lacked a right.
+    """
     text = f"{doing}: {_said(error)}"
+    refused = refusal(error, _said(error), tried)
+    if refused is not None:
+        # The library puts whole requests into the text of a missing right.
+        told = (
+            f"{doing}: {refused.advice}"
+            if isinstance(error, errors.AuthorizationError)
+            else f"{text}; {refused.advice}"
+        )
+        return ConfigError([told]) if refused.is_final else BrokerUnavailable(told)
     match meaning(type(error)):
         case "unavailable":
             return BrokerUnavailable(text)
@@ -100,17 +113,19 @@ def translated(error: Exception, doing: str) -> Exception:
         case "topic":
             return TopicMismatch(f"{text}; correct the topic's settings or ours")
         case "settings":
-            return ConfigError([f"{text}; correct `kafka:` in the configuration or this user's rights on the cluster"])
+            return ConfigError([f"{text}; correct `kafka:` in the configuration"])
         case "defect":
             return error
 
 
-def failed_transaction(error: Exception, doing: str) -> Exception:
+def failed_transaction(error: Exception, doing: str, tried: Right | None = None) -> Exception:
     """Return the daemon's error for a transaction that ended in `error`: only fencing and wrong settings end us."""
     if isinstance(error, DaemonError):
         return error
     if meaning(type(error)) in ("fenced", "settings"):
-        return translated(error, doing)
+        ours = translated(error, doing, tried)
+        if not isinstance(ours, BrokerUnavailable):
+            return ours
     return TransactionFailed(f"{doing}: {_said(error)}")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
+_HELD_SECONDS = 0.005
+_STABLE = "<stable>"
 _REBALANCING = "<rebalancing>"
 
 
@@ -19,6 +22,27 @@ def keep_assignments(consumer: object) -> None:
     coordinator._do_join_and_sync_async = _Join(coordinator)  # noqa: SLF001
 
 
+def hold_joins(consumer: object, held: Callable[[], bool]) -> None:
+    """Let `consumer` not ask to join while `held`, which is called on the library's own thread, says so.
+
+    With the cooperative protocol a partition that a member gave up belongs to nobody until that member has joined once
+    more. Until then what it owned can still be written, under the generation that it is in.
+    """
+    cast("Any", consumer)._coordinator._do_join_and_sync_async.held = held  # noqa: SLF001
+
+
+def is_replaced(consumer: object) -> bool:
+    """Return whether the broker has told `consumer` that another member has its instance id by now.
+
+    The library hears of it when it sends a heartbeat. It then sends no more of them, and goes on as if it were a
+    member, without a word and without a pause between two looks at the clock.
+    """
+    coordinator = cast("Any", consumer)._coordinator  # noqa: SLF001  # no public way in 3.0
+    with coordinator._lock:  # noqa: SLF001
+        settled = coordinator.state == _STABLE and not coordinator.rejoining
+        return settled and not coordinator._heartbeat_enabled  # noqa: SLF001
+
+
 class _Join:
     """One attempt to join; its answer is kept for as long as the library has not acted on it."""
 
@@ -26,8 +50,11 @@ class _Join:
         self._coordinator = coordinator
         self._join = coordinator._do_join_and_sync_async  # noqa: SLF001
         self._kept: tuple[object, bytes] | None = None
+        self.held: Callable[[], bool] = lambda: False
 
     async def __call__(self) -> bytes:
+        while self.held():
+            await self._coordinator._net.sleep(_HELD_SECONDS)  # noqa: SLF001
         generation = self._coordinator._generation  # noqa: SLF001
         # The library leaves this state when it acts on an answer, and takes another generation when it loses its own.
         if self._kept is not None and self._coordinator.state == _REBALANCING and self._kept[0] is generation:

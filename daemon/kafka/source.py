@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
-from daemon.errors import BrokerUnavailable
+from kafka.errors import LogTruncationError, NoOffsetForPartitionError, OffsetOutOfRangeError
+
+from daemon.errors import BrokerUnavailable, Fenced
 from daemon.kafka import client
-from daemon.kafka.deadline import within
+from daemon.kafka.connecting import release
 from daemon.kafka.failures import CLIENT_ERRORS, translated
-from daemon.types import Polled, TopicPartition
+from daemon.kafka.joining import hold_joins, is_replaced
+from daemon.kafka.refusals import Right
+from daemon.types import Polled, Record, TopicPartition
 
 _STABLE = "<stable>"
 _CLOSE_SECONDS = 5.0
@@ -17,27 +22,48 @@ _CLOSE_SECONDS = 5.0
 _SWEEP_SECONDS = 15.0
 
 
+Kind = Literal["came", "left", "lost"]
+_NONE: frozenset[TopicPartition] = frozenset()
+
+
 class _Notes(client.RebalanceListener):
-    """What happened to the assignment, in order. It is called on the thread that sends heartbeats: it only writes."""
+    """What happened to the assignment, in order. It is called on the thread that sends heartbeats: it only writes.
+
+    Once partitions have left, no next rebalance may begin before the poll after the one that told so.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._notes: list[tuple[bool, frozenset[TopicPartition]]] = []
+        self._notes: list[tuple[Kind, frozenset[TopicPartition]]] = []
+        self._held = False
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._add(assigned, came=True)
+        self._add("came", assigned)
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._add(revoked, came=False)
+        self._add("left", revoked)
 
-    def take(self) -> list[tuple[bool, frozenset[TopicPartition]]]:
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self._add("lost", lost)
+
+    def take(self) -> list[tuple[Kind, frozenset[TopicPartition]]]:
         with self._lock:
             notes, self._notes = self._notes, []
         return notes
 
-    def _add(self, partitions: Iterable[TopicPartition], *, came: bool) -> None:
+    def held(self) -> bool:
+        """Return whether what has left may still be written."""
+        return self._held
+
+    def release(self) -> None:
+        """Let the next rebalance begin, unless there is something that was never told."""
         with self._lock:
-            self._notes.append((came, frozenset(TopicPartition(*tp) for tp in partitions)))
+            self._held = any(kind == "left" for kind, _ in self._notes)
+
+    def _add(self, kind: Kind, partitions: Iterable[TopicPartition]) -> None:
+        with self._lock:
+            self._held = self._held or kind == "left"
+            self._notes.append((kind, frozenset(TopicPartition(*tp) for tp in partitions)))
 
 
 class KafkaSource:
@@ -48,32 +74,46 @@ class KafkaSource:
         self._notes = _Notes()
         self._owned: frozenset[TopicPartition] = frozenset()
         self._delivered: set[TopicPartition] = set()
+        self._stranded: set[TopicPartition] = set()  # nothing is left there where we stand
+        self._topic_ids: dict[str, object] = {}
         self._closed = False
         try:
             self._consumer = client.group_consumer(settings)
         except CLIENT_ERRORS as error:
             raise translated(error, f"joining group {settings.group_id!r}") from error
         self._contact = client.Contact(self._consumer)
-        self._consumer.subscribe(list(topics), listener=self._notes)
+        self._topics = list(topics)
+        hold_joins(self._consumer, self._notes.held)
+        self._consumer.subscribe(self._topics, listener=self._notes)
         self._membership = self._consumer.group_metadata()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called; then it holds nothing any more."""
+        return self._closed
 
     def poll(self, records_max: int, wait_seconds: float) -> Polled:
         """Return what has arrived, at most `records_max` records, and which partitions came (paused) and went.
 
-        A partition among both went and came back: its state elsewhere may have moved. When the input lost records
-        before they were read, reading goes on at the first that is left. Raises BrokerUnavailable.
+        A partition among both went and came back: its state elsewhere may have moved, or there is nothing any more
+        where we stood. Those leaving have no other owner before the next poll. Raises BrokerUnavailable, and Fenced
+        when another member has our instance id.
         """
-        try:
-            fetched = self._consumer.poll(timeout_ms=wait_seconds * 1000, max_records=records_max)
-        except CLIENT_ERRORS as error:
-            raise translated(error, f"reading as a member of group {self._settings.group_id!r}") from error
-        assigned, revoked = self._settle()
+        self._notes.release()
+        fetched = self._fetch(records_max, wait_seconds)
+        if self._settings.instance_id is not None and is_replaced(self._consumer):
+            raise Fenced(
+                f"group {self._settings.group_id!r}: another member took over the instance id"
+                f" {self._settings.instance_id!r}, so this one must stop; give each member an id of its own"
+            )
+        self._note_other_topics()
+        assigned, revoked, leaving = self._settle()
         # Nothing of a partition may come out between its assignment and `resume_at`, whatever was fetched of it.
         records = {TopicPartition(*tp): batch for tp, batch in fetched.items() if tp in self._delivered}
         if not (records or assigned or revoked) and self._contact.is_lost():
             servers = ", ".join(self._settings.bootstrap_servers)
             raise BrokerUnavailable(f"no broker of {servers} is connected: trying again")
-        return Polled(records, assigned, revoked)
+        return Polled(records, assigned, revoked, leaving)
 
     def resume_at(self, partition: TopicPartition, offset: int) -> None:
         """Deliver `partition` from `offset` on; without effect when it is not ours any more."""
@@ -96,11 +136,13 @@ class KafkaSource:
         Raises BrokerUnavailable when they outlive the transaction timeout.
         """
         wait_seconds = self._settings.transaction_timeout_seconds + _SWEEP_SECONDS
+        client.forget_answer(self._consumer, client.native(partition))
         try:
             return self._consumer.committed(client.native(partition), timeout_ms=wait_seconds * 1000)
         except CLIENT_ERRORS as error:
             where = f"{partition.topic}/{partition.partition} in group {self._settings.group_id!r}"
-            raise translated(error, f"asking for the committed offset of {where}") from error
+            tried = Right("Read", "topic", partition.topic)
+            raise translated(error, f"asking for the committed offset of {where}", tried) from error
 
     def lag(self) -> Mapping[TopicPartition, int]:
         """Return, for each partition delivered and fetched once, how many offsets lie between us and its end."""
@@ -117,16 +159,45 @@ class KafkaSource:
         self._closed = True
         self._owned, self._delivered = frozenset(), set()
         try:
-            within(_CLOSE_SECONDS * 2, lambda: self._consumer.close(autocommit=False, timeout_ms=_CLOSE_SECONDS * 1000))
+            release(self._consumer, _CLOSE_SECONDS)
         except CLIENT_ERRORS as error:
             raise translated(error, f"leaving group {self._settings.group_id!r}") from error
 
-    def _settle(self) -> tuple[frozenset[TopicPartition], frozenset[TopicPartition]]:
-        """Bring what we own up to the notes; return what came and what went since the last call."""
-        before, went = self._owned, frozenset[TopicPartition]()
-        for came, partitions in self._notes.take():
-            self._owned = self._owned | partitions if came else self._owned - partitions
-            went = went if came else went | partitions
+    def _fetch(self, records_max: int, wait_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
+        try:
+            return self._consumer.poll(timeout_ms=wait_seconds * 1000, max_records=records_max)
+        except NoOffsetForPartitionError:
+            return {}  # just assigned, and without a position for a moment more
+        except LogTruncationError as error:
+            return self._strand(error.divergent_offsets)
+        except OffsetOutOfRangeError as error:
+            return self._strand(error.args[0])
+        except CLIENT_ERRORS as error:
+            tried = Right("Read", "topic", ", ".join(self._topics))
+            raise translated(error, f"reading as a member of group {self._settings.group_id!r}", tried) from error
+
+    def _strand(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, Sequence[Record]]:
+        self._stranded.update(TopicPartition(*tp) for tp in partitions)
+        return {}
+
+    def _note_other_topics(self) -> None:
+        """Give up our place in topics that were deleted and created again, also where offsets reach as far."""
+        for topic in self._topics:
+            known = client.topic_id(self._consumer, topic)
+            if known is not None and self._topic_ids.setdefault(topic, known) != known:
+                self._topic_ids[topic] = known
+                self._stranded.update(tp for tp in self._owned if tp.topic == topic)
+
+    def _settle(self) -> tuple[frozenset[TopicPartition], frozenset[TopicPartition], frozenset[TopicPartition]]:
+        """Bring what we own up to the notes; return what came and went since the last call, and what may be written."""
+        before, went, lost = self._owned, frozenset(self._stranded & self._owned), False
+        leaving = _NONE
+        for kind, partitions in self._notes.take():
+            self._owned = self._owned | partitions if kind == "came" else self._owned - partitions
+            went = went if kind == "came" else went | partitions
+            leaving = leaving | partitions if kind == "left" else leaving
+            lost = lost or kind == "lost"
+        self._stranded.clear()
         came_now = self._owned - (before - went)
         self._delivered -= went
         self._hold(came_now)
@@ -134,7 +205,7 @@ class KafkaSource:
         membership = self._consumer.group_metadata()
         if membership.state == _STABLE:
             self._membership = membership
-        return came_now, before & went
+        return came_now, before & went, _NONE if lost else (leaving & before) - self._owned
 
     def _hold(self, partitions: frozenset[TopicPartition]) -> None:
         for partition in partitions & self._consumer.assignment():

@@ -14,10 +14,11 @@ from daemon.errors import TransactionFailed
 from daemon.kafka import client
 from daemon.kafka.deadline import within
 from daemon.kafka.failures import failed_transaction, translated
+from daemon.kafka.refusals import Right
 from daemon.ports import Membership
 from daemon.types import Outgoing, TopicPartition
 
-_OPEN_SECONDS = 30.0
+_DROP_SECONDS = 30.0
 # Less than the broker's own timeout, so that a transaction is given up by us before it is aborted behind our back.
 _COMMIT_SHARE = 0.6
 
@@ -36,11 +37,12 @@ class KafkaWriter:
         producer: client.Producer | None = None
         try:
             producer = client.producer(self._settings, self._identity)
-            within(_OPEN_SECONDS, producer.init_transactions)
+            producer.init_transactions()  # which waits for `connect_timeout_seconds` at most
         except BaseException as error:
             drop(producer)
             if isinstance(error, Exception):
-                raise translated(error, f"opening identity {self._identity!r}") from error
+                tried = Right("Write", "transactional-id", self._identity)
+                raise translated(error, f"opening identity {self._identity!r}", tried) from error
             raise
         self._producer = producer
 
@@ -58,7 +60,8 @@ class KafkaWriter:
             cause = last_error(self._producer) or error
             self._abandon()
             if isinstance(error, Exception) and isinstance(cause, Exception):
-                raise failed_transaction(cause, f"transaction of {self._identity!r}") from error
+                tried = Right("Write", "topic", ", ".join(sorted({record.topic for record in records})))
+                raise failed_transaction(cause, f"transaction of {self._identity!r}", tried) from error
             raise
 
     def close(self) -> None:
@@ -78,7 +81,7 @@ class KafkaWriter:
         send_all(producer, records, give_up - time.monotonic())
         if offsets:
             self._move(producer, offsets, membership, give_up - time.monotonic())
-        within(give_up - time.monotonic(), producer.commit_transaction)
+        producer.commit_within(give_up - time.monotonic())
         # The library forgets a transaction that the broker aborted, takes a new epoch and reports success.
         if producer_epoch(producer) is not epoch:
             raise TransactionFailed(f"identity {self._identity!r} got a new epoch while committing: outcome unknown")
@@ -94,7 +97,7 @@ class KafkaWriter:
         if membership.generation_id < 0:
             raise TransactionFailed("not a member of the group yet, or not any more: poll before committing offsets")
         moved = {client.native(partition): client.native_offset(offset) for partition, offset in offsets.items()}
-        within(wait_seconds, lambda: producer.send_offsets_to_transaction(moved, membership))
+        producer.send_offsets_within(wait_seconds, moved, membership)
 
     def _abandon(self) -> None:
         producer, self._producer = self._producer, None
@@ -140,7 +143,8 @@ def drop(producer: client.Producer | None) -> None:
         # Its own close() flushes first, and when that fails leaves the thread and the socket behind.
         sender = cast("Any", producer)._sender  # noqa: SLF001
         sender.force_close()
-        sender.join(_OPEN_SECONDS)
-        producer.close(0)
+        sender.join(_DROP_SECONDS)
+        with contextlib.suppress(KafkaError):
+            producer.close(0)
 
     threading.Thread(target=close, daemon=True, name="kafka-drop").start()

@@ -122,8 +122,12 @@ class MemoryBroker:
         """Return how many partitions `topic` has, None when it does not exist."""
         return self._cluster.partitions(topic)
 
+    def topic_id(self, topic: str) -> str | None:
+        """Return what tells `topic` from any other that has ever had its name, None when it does not exist."""
+        return self._cluster.topic_id(topic)
+
     def ensure(self, spec: TopicSpec) -> None:
-        """Create the topic, or check it. Raises TopicMismatch naming what differs and what to do."""
+        """Create the topic, or check it, or let it grow. Raises TopicMismatch naming what differs and what to do."""
         self._cluster.ensure(spec)
 
     def bounds(self, partition: TopicPartition) -> Bounds:
@@ -133,6 +137,7 @@ class MemoryBroker:
 
     def cursor(self, partition: TopicPartition, start: int) -> MemoryCursor:
         """Read `partition` from `start`, or from its first offset if that is later. Raises LookupError when unknown."""
+        self._faults("cursor")
         return MemoryCursor(self._cluster, partition, start, self._faults)
 
     def source(self, topics: Sequence[str]) -> MemorySource:

@@ -23,6 +23,7 @@ _MESSAGE_BYTES_MAX = 1_048_588  # what a Kafka broker accepts when a topic does 
 class _Topic:
     spec: TopicSpec
     logs: list[PartitionLog]
+    number: int  # no other topic of this cluster has it
     keyless: int = 0  # records without key so far: they go round the partitions
 
 
@@ -60,6 +61,7 @@ class MemoryCluster:
     _topics: dict[str, _Topic] = field(default_factory=dict)
     _groups: dict[str, Group] = field(default_factory=dict)
     _identities: dict[str, _Identity] = field(default_factory=dict)
+    _topics_ever: int = 0
 
     def wait(self, ready: Callable[[], bool], seconds: float) -> bool:
         """Return whether `ready` became true within `seconds`; it is asked under the lock."""
@@ -79,14 +81,31 @@ class MemoryCluster:
             return None if known is None else len(known.logs)
 
     def ensure(self, spec: TopicSpec) -> None:
-        """Create the topic, or raise TopicMismatch when the one that exists would lose data."""
+        """Create the topic, let it grow, or raise TopicMismatch when the one that exists would lose data."""
         with self.changed:
             known = self._topics.get(spec.name)
             if known is not None:
+                if spec.growable and len(known.logs) < spec.partitions:
+                    self.grow(spec.name, spec.partitions)
                 _check(known, spec)
                 return
-            self._topics[spec.name] = _Topic(spec, [PartitionLog() for _ in range(spec.partitions)])
+            self._topics_ever += 1
+            self._topics[spec.name] = _Topic(spec, [PartitionLog() for _ in range(spec.partitions)], self._topics_ever)
             self._announce(spec.name)
+
+    def topic_id(self, topic: str) -> str | None:
+        """Return what tells `topic` from any other that has ever had its name, None when there is no such topic."""
+        with self.changed:
+            known = self._topics.get(topic)
+            return None if known is None else str(known.number)
+
+    def delete(self, topic: str) -> None:
+        """Delete `topic` and what the groups committed for it; those that read it rebalance."""
+        with self.changed:
+            del self._topics[topic]
+            for group in self._groups.values():
+                group.forget(topic)
+            self._announce(topic)
 
     def grow(self, topic: str, partitions: int) -> None:
         """Add partitions to a topic until it has `partitions`; the groups that read it rebalance."""
@@ -114,11 +133,11 @@ class MemoryCluster:
             log = self.log(partition)
             return log.read(log.first, log.end + 1)[0]
 
-    def compact(self, topic: str) -> None:
-        """Compact every partition of `topic` now."""
+    def compact(self, topic: str, active: int = 0) -> None:
+        """Compact every partition of `topic` now, but for its last `active` offsets: they are the active segment."""
         with self.changed:
             for log in self._topics[topic].logs:
-                log.compact()
+                log.compact(log.end - active)
 
     def trim(self, partition: TopicPartition, offset: int) -> None:
         """Delete the records of `partition` below `offset` now."""

@@ -6,7 +6,19 @@ from collections.abc import Callable
 from typing import Literal
 
 Operation = Literal[
-    "open", "begin", "send", "offsets", "commit", "after_commit", "poll", "committed", "fetch", "bounds", "publish"
+    "open",
+    "begin",
+    "send",
+    "offsets",
+    "commit",
+    "after_commit",
+    "poll",
+    "committed",
+    "bounds",
+    "cursor",
+    "fetch",
+    "leave",
+    "publish",
 ]
 """Steps at which the hook is called. `send` comes once a record; `after_commit` when all is done but the answer."""
 

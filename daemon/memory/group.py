@@ -78,6 +78,10 @@ class Group:
             return True
         return not member.joined if self.preparing else member.generation != self.generation
 
+    def forget(self, topic: str) -> None:
+        """Drop what was committed for a topic that was deleted."""
+        self.offsets = {tp: offset for tp, offset in self.offsets.items() if tp.topic != topic}
+
     def settle(self, transaction: Transaction) -> None:
         """Move the offsets that a finished transaction carried, if it was committed."""
         offsets = self.unsettled.pop(transaction, {})

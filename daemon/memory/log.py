@@ -92,9 +92,12 @@ class PartitionLog:
         self.first = max(self.first, min(offset, self.stable_end))
         del self._entries[: self._index(self.first)]
 
-    def compact(self) -> None:
-        """Keep the newest committed value of each key and no tombstones; offsets stay, and all that is not stable."""
-        stable = self._index(self.stable_end)
+    def compact(self, end: int) -> None:
+        """Keep, below `end`, the newest committed value of each key and no tombstones; offsets stay.
+
+        All that is not stable stays too.
+        """
+        stable = self._index(min(end, self.stable_end))
         head, tail = self._entries[:stable], self._entries[stable:]
         newest = {e.record.key: e for e in head if e.visible and e.record is not None}
         kept = [e for e in newest.values() if e.record is not None and e.record.value is not None]

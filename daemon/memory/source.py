@@ -32,6 +32,7 @@ class MemorySource:
         self._committed_wait_seconds = committed_wait_seconds
         self._owned = _NONE
         self._delivered: dict[TopicPartition, int] = {}  # and the position in each; the others are paused
+        self._topic_ids: dict[TopicPartition, str | None] = {}  # of the topic that was resumed
         self._turns = 0
         self._closed = False
         self._enter()
@@ -46,14 +47,17 @@ class MemorySource:
         self._faults("poll")
         self._cluster.wait(self._has_news, wait_seconds)
         with self._cluster.changed:
-            assigned, revoked = self._rebalance()
+            assigned, revoked, leaving = self._rebalance()
+            stranded = self._strand()
             settled = not self._group.preparing or bool(revoked)
-            return Polled(self._take(records_max) if settled else {}, assigned, revoked)
+            records = self._take(records_max) if settled else {}
+            return Polled(records, assigned | stranded, revoked | stranded, leaving)
 
     def resume_at(self, partition: TopicPartition, offset: int) -> None:
         """Deliver `partition` from `offset` on. Without effect on a partition that is not ours any more."""
         if partition in self._owned:
             self._delivered[partition] = offset
+            self._topic_ids[partition] = self._topic_id(partition)
 
     def pause(self, partition: TopicPartition) -> None:
         """Stop delivering `partition`."""
@@ -76,7 +80,7 @@ class MemorySource:
     def lag(self) -> Mapping[TopicPartition, int]:
         """Return, for each partition delivered, how many offsets lie between our position and its end."""
         with self._cluster.changed:
-            return {tp: max(self._cluster.log(tp).end - position, 0) for tp, position in self._delivered.items()}
+            return {tp: max(self._cluster.log(tp).end - position, 0) for tp, position in self._there().items()}
 
     def membership(self) -> MemoryMembership:
         """Return the proof of membership as of the last poll."""
@@ -88,6 +92,7 @@ class MemorySource:
 
     def close(self) -> None:
         """Leave the group."""
+        self._faults("leave")
         self._closed = True
         self._cluster.evict(self._group_id, self._member)
         self._owned, self._delivered = _NONE, {}
@@ -104,18 +109,35 @@ class MemorySource:
     def _has_news(self) -> bool:
         return self._group.due(self._member) or any(
             position < self._cluster.log(tp).stable_end or position > self._cluster.log(tp).end
-            for tp, position in self._delivered.items()
+            for tp, position in self._there().items()
         )
 
-    def _rebalance(self) -> tuple[frozenset[TopicPartition], frozenset[TopicPartition]]:
-        """Take this member one step on in the group; return what it gained and what it lost."""
+    def _there(self) -> dict[TopicPartition, int]:
+        """Return what is delivered of topics that exist, with the position in each."""
+        exists = self._cluster.subscribed(self._topics)
+        return {tp: position for tp, position in self._delivered.items() if tp in exists}
+
+    def _strand(self) -> frozenset[TopicPartition]:
+        """Stop delivering where there is nothing any more at our position, and return those partitions."""
+        found = set()
+        for partition, position in self._there().items():
+            log = self._cluster.log(partition)
+            if not log.first <= position <= log.end or self._topic_ids[partition] != self._topic_id(partition):
+                found.add(partition)
+        return self._pause_all(frozenset(found))
+
+    def _topic_id(self, partition: TopicPartition) -> str | None:
+        return self._cluster.topic_id(partition.topic)
+
+    def _rebalance(self) -> tuple[frozenset[TopicPartition], frozenset[TopicPartition], frozenset[TopicPartition]]:
+        """Take this member one step on in the group; return what it gained, what it lost, and what of it is free."""
         lost = self._drop(self._owned) if self._member not in self._group.members else _NONE
         if self._member not in self._group.members:
             self._enter()
         gained, revoked = self._step()
         self._drop(revoked)
         self._owned |= gained
-        return gained, lost | revoked
+        return gained, lost | revoked, revoked - lost
 
     def _step(self) -> tuple[frozenset[TopicPartition], frozenset[TopicPartition]]:
         group = self._group
@@ -132,13 +154,16 @@ class MemorySource:
 
     def _drop(self, partitions: frozenset[TopicPartition]) -> frozenset[TopicPartition]:
         self._owned -= partitions
+        return self._pause_all(partitions)
+
+    def _pause_all(self, partitions: frozenset[TopicPartition]) -> frozenset[TopicPartition]:
         for partition in partitions:
             self._delivered.pop(partition, None)
         return partitions
 
     def _take(self, records_max: int) -> dict[TopicPartition, Sequence[MemoryRecord]]:
         """Read from the delivered partitions, beginning with another one each time so that none starves."""
-        order = sorted(self._delivered)
+        order = sorted(self._there())
         first = self._turns % len(order) if order else 0
         self._turns += 1
         taken: dict[TopicPartition, Sequence[MemoryRecord]] = {}
@@ -151,5 +176,4 @@ class MemorySource:
 
     def _read(self, partition: TopicPartition, records_max: int) -> tuple[Sequence[MemoryRecord], int]:
         log, position = self._cluster.log(partition), self._delivered[partition]
-        # Beyond the end there is only what another topic of this name once held: a client begins anew.
-        return log.read(position if position <= log.end else log.first, records_max)
+        return log.read(position, records_max)

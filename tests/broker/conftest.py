@@ -13,8 +13,9 @@ from daemon.kafka.client import Producer
 from daemon.kafka.source import KafkaSource
 from daemon.kafka.writer import KafkaWriter
 from daemon.types import Record, TopicPartition, TopicSpec
+from tests.broker.guarded import Guarded, guarded_broker
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 class _Interrupted:
@@ -45,6 +46,13 @@ class Join(Protocol):
     """Polls `sources` in turn until `done`, and returns the records that came out."""
 
     def __call__(self, sources: Sequence[KafkaSource], done: Callable[[], bool]) -> list[Record]: ...
+
+
+@pytest.fixture(scope="package")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A broker that asks who is there, and what they may do."""
+    with guarded_broker(tmp_path_factory.mktemp("guarded")) as broker:
+        yield broker
 
 
 @pytest.fixture

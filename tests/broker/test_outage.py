@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 
+import psutil
 import pytest
 
 from daemon.embedded import EmbeddedBroker
@@ -95,7 +98,7 @@ def test_a_broker_that_dies_during_a_commit_costs_a_deadline_and_no_record(
 ) -> None:
     writer = broker.writer(topic)
     writer.open()
-    interrupt(writer, "commit_transaction", own.kill)
+    interrupt(writer, "commit_within", own.kill)
     commit_fails_in_time(writer, source, topic)
 
     own.restart()
@@ -108,7 +111,7 @@ def test_a_broker_that_falls_silent_during_a_commit_costs_a_deadline_and_no_reco
 ) -> None:
     writer = broker.writer(topic)
     writer.open()
-    interrupt(writer, "send_offsets_to_transaction", own.suspend)
+    interrupt(writer, "send_offsets_within", own.suspend)
     commit_fails_in_time(writer, source, topic)
 
     own.wake()
@@ -129,5 +132,54 @@ def test_a_source_says_that_no_broker_is_there_and_goes_on_when_one_is(
         poll_for(source, 10)
 
     own.restart()
-    KafkaBroker(broker._settings).publish([Outgoing(topic, 0, None, b"after")])
+    with contextlib.closing(KafkaBroker(broker._settings)) as another:
+        another.publish([Outgoing(topic, 0, None, b"after")])
     poll_until(source, lambda: found == [b"before", b"after"], found)
+
+
+def threads_that_stay(before: Collection[threading.Thread]) -> list[str]:
+    """Return the names of the threads that are not of `before` and do not end soon."""
+    give_up = time.monotonic() + 20
+    came = set(threading.enumerate()).difference(before)
+    for thread in came:
+        thread.join(max(give_up - time.monotonic(), 0.0))
+    return [thread.name for thread in came if thread.is_alive()]
+
+
+def sockets() -> int:
+    """Return how many connections this process holds, the client's wake-up pairs included."""
+    return len(psutil.Process().net_connections("all"))
+
+
+def test_outages_with_many_rebuilds_leave_no_thread_and_no_socket_behind(
+    own: EmbeddedBroker, settings: ConnectionSettings, source: KafkaSource, topic: str, interrupt: Interrupt
+) -> None:
+    before, held = threading.enumerate(), sockets()
+    hasty = KafkaBroker(replace(settings, transaction_timeout_seconds=2.0, connect_timeout_seconds=1.0))
+    writer, record = hasty.writer(topic), Outgoing(topic, 0, None, b"a")
+    reopen(writer)
+    for begin, end in ((own.suspend, own.wake), (own.kill, own.restart)):
+        interrupt(writer, "commit_within", begin)
+        with pytest.raises(TransactionFailed):
+            writer.commit([record], {}, source.membership())
+        for failing in (writer.open, writer.open, lambda: hasty.publish([record])):
+            with pytest.raises(BrokerUnavailable):
+                failing()
+        end()
+        reopen(writer)
+        writer.commit([record], {}, source.membership())
+    hasty.close()
+    assert threads_that_stay(before) == []
+    assert sockets() <= held
+
+
+def test_what_its_owner_lost_ends_with_the_door(broker: KafkaBroker, topic: str) -> None:
+    """A reader that nobody holds any more would read on, and reconnect when its broker is gone, for ever."""
+    another = KafkaBroker(broker._settings)
+    before = threading.enumerate()
+    for _ in range(2):
+        another.cursor(TopicPartition(topic, 0), 0).fetch(1, 0.0)
+    another.source([topic])
+    assert len(threading.enumerate()) > len(before)
+    another.close()
+    assert threads_that_stay(before) == []

@@ -38,7 +38,7 @@ PAIRS: list[tuple[type, type[BaseModel], set[str]]] = [
     (SigmaThreshold, SigmaThresholdConfig, set()),
     (QuantileThreshold, QuantileThresholdConfig, set()),
     (Guard, GuardConfig, set()),
-    (DetectorSettings, GroupConfig, {"name", "select", "max_streams"}),
+    (DetectorSettings, GroupConfig, {"name", "select", "max_streams", "evict_after_seconds"}),
 ]
 
 
@@ -162,3 +162,17 @@ def test_a_variable_adds_no_keys_and_no_types() -> None:
 def test_two_dollars_stand_for_one() -> None:
     config = loads("groups: [{name: a, select: ['path=\"$${HOME}/${DIR}\"']}]", "x.yaml", {"DIR": "d"})
     assert config.groups[0].select[0].value == "${HOME}/d"
+
+
+@pytest.mark.parametrize(
+    ("told", "protection"),
+    [
+        ("{}", "HTTP, open"),
+        ("{token_file: TOKEN}", "HTTP, with a token"),
+        ("{cert_file: TOKEN, username: a, password_file: TOKEN}", "HTTPS, with a password"),
+        ("{username: a, password_file: TOKEN, token_file: TOKEN}", "HTTP, with a password or a token"),
+    ],
+)
+def test_how_the_pages_are_protected_is_told_in_words(told: str, protection: str, files: Path) -> None:
+    text = told.replace("TOKEN", str(files / "token"))
+    assert loads(f"server: {text}", "x.yaml", {}).server.protection() == protection

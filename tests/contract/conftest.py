@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
+from typing import Any, cast
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
@@ -48,6 +49,18 @@ class World(ABC):
     @abstractmethod
     def trim(self, partition: TopicPartition, offset: int) -> None:
         """Delete the records below `offset`."""
+
+    @abstractmethod
+    def delete(self, topic: str) -> None:
+        """Delete a topic."""
+
+    def grow(self, topic: str, partitions: int) -> None:
+        """Let a topic have so many partitions."""
+        self.door.ensure(TopicSpec(topic, partitions, compacted=False, growable=True))
+
+    @abstractmethod
+    def hasten(self, source: Source) -> None:
+        """Let a source look at the cluster's topics now, which a client does now and then."""
 
     def name(self, kind: str) -> str:
         """Return a name that nothing else in this world or another has."""
@@ -179,6 +192,13 @@ class MemoryWorld(World):
         """Trim the log in memory."""
         self.cluster.trim(partition, offset)
 
+    def delete(self, topic: str) -> None:
+        """Delete it in memory."""
+        self.cluster.delete(topic)
+
+    def hasten(self, source: Source) -> None:
+        """Everybody here hears of it at once."""
+
 
 class KafkaWorld(World):
     """Apache Kafka, through the daemon's own door; what the ports do not offer is done with the bare client."""
@@ -194,7 +214,7 @@ class KafkaWorld(World):
 
     @property
     def door(self) -> Broker:
-        """The session's door, so that most tests open no connection of their own."""
+        """The module's door, so that most tests open no connection of their own."""
         return self._door
 
     def connect(self, group_id: str) -> Broker:
@@ -217,6 +237,17 @@ class KafkaWorld(World):
         admin.delete_records({KafkaTopicPartition(*partition): offset})
         admin.close()
 
+    def delete(self, topic: str) -> None:
+        """Let an administrator delete it."""
+        admin = KafkaAdminClient(bootstrap_servers=self._bootstrap)
+        admin.delete_topics([topic])
+        admin.close()
+        self.until(lambda: self.door.partitions(topic) is None, f"{topic} gone")
+
+    def hasten(self, source: Source) -> None:
+        """Ask the client library for it."""
+        cast("Any", source)._consumer._client._manager.cluster.request_update()
+
     def close(self) -> None:
         """Close the doors, and the producers that were left open."""
         super().close()
@@ -224,7 +255,7 @@ class KafkaWorld(World):
             producer.close(0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka_door(kafka_bootstrap: str) -> Iterator[Broker]:
     broker = KafkaBroker(ConnectionSettings((kafka_bootstrap,), group_id="contract"))
     yield broker

@@ -8,7 +8,7 @@ import pytest
 
 from daemon.errors import TransactionFailed
 from daemon.ports import Broker, Source
-from daemon.types import Outgoing, TopicPartition
+from daemon.types import Outgoing, TopicPartition, TopicSpec
 
 if TYPE_CHECKING:
     from tests.contract.conftest import World
@@ -139,18 +139,104 @@ def test_a_source_waits_before_an_open_transaction_and_skips_an_aborted_one(worl
     assert [record.value for record in world.take(source, 1)] == [b"after"]
 
 
-def test_resuming_beyond_the_end_begins_at_the_first_record(world: World) -> None:
-    partition = filled(world)  # as after a topic was deleted and created again below an old committed offset
-    source = world.reading(world.broker(), partition)
-    source.resume_at(partition, 500)
-    assert [record.offset for record in world.take(source, 10)] == list(range(10))
+def went_and_came(world: World, source: Source, partition: TopicPartition) -> bool:
+    """Poll until a partition is revoked and, then or later, assigned; return whether it was silent until then."""
+    found: list[object] = []
+    went: list[bool] = []
+
+    def done() -> bool:
+        world.hasten(source)
+        polled = source.poll(100, 0.1)
+        found.extend(polled.records)
+        went.extend([True] * (partition in polled.revoked))
+        return bool(went) and partition in polled.assigned
+
+    world.until(done, f"{partition} gone and back")
+    return not found
 
 
-def test_resuming_below_the_first_offset_begins_at_the_first_record(world: World) -> None:
+def test_where_retention_has_passed_us_a_partition_goes_and_comes_back(world: World) -> None:
     partition = filled(world)
     world.trim(partition, 7)
     source = world.reading(world.broker(), partition)
+    assert went_and_came(world, source, partition)
+    source.resume_at(partition, 7)
     assert [record.offset for record in world.take(source, 3)] == [7, 8, 9]
+
+
+def test_a_partition_that_ends_before_our_position_goes_and_comes_back(world: World) -> None:
+    partition = filled(world)
+    source = world.reading(world.broker(), partition)
+    source.resume_at(partition, 500)
+    assert went_and_came(world, source, partition)
+    assert world.hears_nothing(source)
+
+
+@pytest.mark.parametrize("records", [3, 40])
+def test_a_topic_that_was_deleted_and_created_again_goes_and_comes_back(world: World, records: int) -> None:
+    partition, old = filled(world), world.broker()
+    source = world.reading(old, partition)
+    world.take(source, 10)
+    writer = old.writer(world.name("writer"))
+    writer.open()
+    writer.commit([], {partition: 10}, source.membership())
+    was = world.door.topic_id(partition.topic)
+    world.delete(partition.topic)
+    world.door.ensure(TopicSpec(partition.topic, 1, compacted=False))
+    world.door.publish([Outgoing(partition.topic, 0, b"k", b"%d" % number) for number in range(records)])
+    assert world.door.topic_id(partition.topic) != was
+    assert went_and_came(world, source, partition)
+    assert source.committed(partition) is None
+    source.resume_at(partition, 0)
+    seat = Seat(source)  # it may go and come once more: one may hear of it in several ways
+
+    def all_read() -> bool:
+        seat.poll()
+        return len(seat.found) >= records
+
+    world.until(all_read, "all records of the new topic")
+    assert seat.found == {(partition, b"%d" % number) for number in range(records)}
+
+
+def test_partitions_added_to_a_topic_come_to_the_group_that_reads_it(world: World) -> None:
+    topic = world.topic(1)
+    source = world.broker().source([topic])
+    world.joined(source, 1)
+    world.grow(topic, 3)
+    given: set[TopicPartition] = set()
+
+    def came() -> bool:
+        world.hasten(source)
+        given.update(source.poll(100, 0.1).assigned)
+        return len(given) == 2
+
+    world.until(came, "the new partitions")
+    assert given == {TopicPartition(topic, 1), TopicPartition(topic, 2)}
+
+
+def test_what_leaves_may_be_written_until_the_next_poll_and_nobody_has_it_before(world: World) -> None:
+    _, broker, first, second = pair(world, partitions=2)
+    writer = broker.writer(world.name("writer"))
+    writer.open()
+    leaving: set[TopicPartition] = set()
+
+    def told() -> bool:
+        second.poll()
+        polled = first.source.poll(100, 0.1)
+        assert polled.leaving <= polled.revoked
+        leaving.update(polled.leaving)
+        return bool(leaving)
+
+    world.until(told, "a partition that leaves")
+    (moved,) = leaving
+    for _ in range(5):  # however much time passes
+        second.poll()
+    assert moved not in second.owned
+    writer.commit([], {moved: 7}, first.source.membership())
+    first.owned -= leaving
+    balanced(world, first, second)
+    assert second.owned == leaving
+    assert second.source.committed(moved) == 7
 
 
 def test_lag_counts_what_was_not_polled(world: World) -> None:

@@ -252,23 +252,6 @@ def test_retention_goes_neither_back_nor_beyond_the_end(offset: int, first: int)
     assert made.bounds(OUT) == Bounds(first, 4)
 
 
-def test_a_source_goes_on_at_the_first_offset_when_retention_has_passed_it() -> None:
-    made = cluster()
-    broker = MemoryBroker(made)
-    broker.publish(outgoing("0", "1", "2", partition=GIVEN))
-    source = member(broker)
-    source.resume_at(GIVEN, 0)
-    made.trim(GIVEN, 2)
-    assert [record.value for record in source.poll(10, 0).records[GIVEN]] == [b"2"]
-
-
-def test_partitions_added_to_a_topic_come_to_the_group_that_reads_it() -> None:
-    made = cluster()
-    source = member(MemoryBroker(made))
-    made.grow("given", 3)
-    assert source.poll(1, 0).assigned == {TopicPartition("given", 1), TopicPartition("given", 2)}
-
-
 def test_a_topic_that_is_created_later_comes_to_the_group_that_waits_for_it() -> None:
     made = cluster()
     source = MemoryBroker(made).source(["later"])

@@ -65,6 +65,27 @@ def test_a_record_that_a_topic_cannot_take_is_refused_with_the_topics_settings_t
     assert world.values(partition) == []
 
 
+def test_a_growable_topic_is_given_the_partitions_that_it_lacks_and_keeps_those_it_has(world: World) -> None:
+    topic = world.topic(partitions=2)
+    world.door.publish([Outgoing(topic, 1, b"k", b"kept")])
+    world.door.ensure(TopicSpec(topic, 4, compacted=False, growable=True))
+    assert world.door.partitions(topic) == 4
+    world.door.ensure(TopicSpec(topic, 3, compacted=False, growable=True))
+    assert world.door.partitions(topic) == 4
+    assert world.values(TopicPartition(topic, 1)) == [b"kept"]
+    assert world.door.bounds(TopicPartition(topic, 3)) == Bounds(0, 0)
+
+
+def test_a_topic_has_an_id_that_no_other_has_ever_had(world: World) -> None:
+    topic = world.topic()
+    first, other = world.door.topic_id(topic), world.door.topic_id(world.topic())
+    assert first == world.door.topic_id(topic)
+    world.delete(topic)
+    assert world.door.topic_id(topic) is None
+    world.door.ensure(TopicSpec(topic, 1, compacted=False))
+    assert len({first, other, world.door.topic_id(topic)}) == 3
+
+
 def test_an_unused_partition_begins_and_ends_at_zero(world: World) -> None:
     assert world.door.bounds(world.partition()) == Bounds(0, 0)
 

@@ -18,11 +18,12 @@ from typing import Any, Self
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.kafka import KafkaBroker
+from daemon.ports import Cursor
 from daemon.types import Record, TopicPartition
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 LOOK_SECONDS = 0.02
 TAIL_LINES = 25
 
@@ -132,9 +133,18 @@ class Daemon:
 
     def stop(self, seconds: float = WAIT_SECONDS) -> int:
         """Ask for the end, as a supervisor does, and return the exit code."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
         return self.wait(seconds)
+
+    def send(self, which: signal.Signals) -> None:
+        """Send a signal to this life."""
+        assert self._process is not None
+        self._process.send_signal(which)
+
+    @property
+    def code(self) -> int | None:
+        """The exit code of a life that has ended by itself or because it was asked to; None before that."""
+        return self._process.poll() if self._process is not None else None
 
     def wait(self, seconds: float = WAIT_SECONDS) -> int:
         """Wait for the end and return the exit code."""
@@ -156,6 +166,8 @@ class Daemon:
 
     def tail(self) -> str:
         """Return the end of the log, of all lives."""
+        if not self._log.exists():
+            return "(it was never started)"
         return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
 
     def get(self, path: str) -> tuple[int, str]:
@@ -196,9 +208,9 @@ class Daemon:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.tail()}") from None
 
-    def until_ready(self) -> None:
+    def until_ready(self, seconds: float = WAIT_SECONDS) -> None:
         """Wait until every partition is restored."""
-        self.until(lambda: self.get("/-/ready")[0] == http.client.OK, "the daemon is ready")
+        self.until(lambda: self.get("/-/ready")[0] == http.client.OK, "the daemon is ready", seconds)
 
 
 class Follower:
@@ -219,13 +231,21 @@ class Follower:
 
     def finish(self) -> list[Record]:
         """Read on to where the topic ends now, and return all records since the beginning."""
-        for partition, cursor in zip(self._partitions, self._cursors, strict=True):
-            end = self._broker.bounds(partition).end
-            give_up = time.monotonic() + WAIT_SECONDS
-            while cursor.position < end:
-                assert time.monotonic() < give_up, f"{partition} is stuck at {cursor.position} of {end}"
-                self.records += cursor.fetch(5000, LOOK_SECONDS)
+        for came in self.rest():
+            self.records += came
         return self.records
+
+    def rest(self) -> list[list[Record]]:
+        """Read on to where the topic ends now, and return what came of each partition."""
+        return [self._rest(*each) for each in zip(self._partitions, self._cursors, strict=True)]
+
+    def _rest(self, partition: TopicPartition, cursor: Cursor) -> list[Record]:
+        end, came = self._broker.bounds(partition).end, list[Record]()
+        give_up = time.monotonic() + WAIT_SECONDS
+        while cursor.position < end:
+            assert time.monotonic() < give_up, f"{partition} is stuck at {cursor.position} of {end}"
+            came += cursor.fetch(5000, LOOK_SECONDS)
+        return came
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -14,7 +14,7 @@ from detectors import artefact
 from tests.e2e import feed
 from tests.e2e.process import group, longwatch, settings
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
 
 EXIT_CONFIG = 78
 TICKS = 250

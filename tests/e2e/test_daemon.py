@@ -19,7 +19,7 @@ from daemon.types import Outgoing, TopicPartition, TopicSpec
 from tests.e2e import feed, verdict
 from tests.e2e.process import Daemon, Follower, Scores, group, longwatch, settings
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
 
 EXIT_CONFIG = 78
 SHUTDOWN_SECONDS = 20.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import random
 import sys
@@ -15,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from daemon.commands.train import TrainArguments, train
 from daemon.kafka import ConnectionSettings, KafkaBroker
 from daemon.types import TopicPartition, TopicSpec
 from tests.e2e import feed, verdict
-from tests.e2e.process import Daemon, Follower, Scores, group, offsets_committed, settings
+from tests.e2e.process import Daemon, Follower, Scores, offsets_committed, settings
+from tests.e2e.taught import LEARNT, UNTAUGHT, halves, publish_model
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(600)]
 
 KILLS_WHILE_SCORING = 5
 KILLS_WHILE_STARTING = 2
@@ -29,11 +28,8 @@ LEAD_RECORDS = 1500  # how far the producer runs ahead of the daemon that is kil
 DELAY_SECONDS_MAX = 0.15
 START_SECONDS_MAX = 1.5
 TOLERANCE = 1e-6
-HISTORY_TICKS = 400
 TICKS_AT_ONCE = 25
 ALERTS_MIN = 3
-LEARNT = "learnt"
-LEARNT_STREAMS = "load_0[0-5]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +77,7 @@ def kills(seed: int, samples: int) -> list[Kill]:
 @contextmanager
 def running(bootstrap: str, shared: str, own: str, folder: Path, records_max: int) -> Iterator[Run]:
     """Yield a daemon, not yet started, that reads the shared input and model and writes topics of its own."""
-    learning = {"enabled": False, "min_samples": 1000, "epochs_max": 3}
-    halves = [group(name=LEARNT, select=[f'name=~"{LEARNT_STREAMS}"'], training=learning), group(name="untaught")]
-    told = settings(bootstrap, own, groups=halves)
+    told = settings(bootstrap, own, groups=halves())
     told["input"] = {"topics": [f"{shared}metrics"], "poll_seconds": 0.1, "records_max": records_max}
     told["outputs"]["models"] = {"topic": f"{shared}models"}
     with ExitStack() as stack:
@@ -95,20 +89,6 @@ def running(bootstrap: str, shared: str, own: str, folder: Path, records_max: in
         for topic in topics:
             broker.ensure(TopicSpec(topic, feed.PARTITIONS, compacted=False))
         yield Run(daemon, broker, Scores(broker, topics[0]), Follower(broker, topics[1]))
-
-
-def publish_model(config: Path, folder: Path) -> None:
-    """Learn from some of the streams as they are without faults, and publish what was learnt."""
-    files = []
-    for stream in range(feed.STREAMS // 2):
-        path = folder / f"{feed.name(stream)}.csv"
-        with path.open("w", encoding="utf-8", newline="") as out:
-            rows = csv.writer(out)
-            rows.writerow(("timestamp", "value"))
-            for tick, value in enumerate(feed.values(stream, HISTORY_TICKS, faults=False)):
-                rows.writerow((feed.START_MS + tick * feed.INTERVAL_MS, value))
-        files.append(path)
-    assert train(TrainArguments(config, LEARNT, tuple(files)), os.environ, sys.stdout, sys.stderr) == 0
 
 
 class Flow:
@@ -166,7 +146,7 @@ def assert_alike(calm: Run, killed: Run, topic: str) -> None:
     verdict.assert_same(expected, found, TOLERANCE)
     changes = verdict.changes(calm.alerts.finish())
     assert verdict.changes(killed.alerts.finish()) == changes
-    for name, silences in ((LEARNT, 0), ("untaught", len(feed.SILENT))):
+    for name, silences in ((LEARNT, 0), (UNTAUGHT, len(feed.SILENT))):
         kinds = Counter((each.change, each.rule) for each in changes if each.group == name)
         assert kinds["open", "anomaly"] >= ALERTS_MIN <= kinds["close", "anomaly"], kinds
         assert kinds["open", "silence"] == kinds["close", "silence"] == silences, kinds
@@ -189,7 +169,7 @@ def test_a_daemon_that_is_killed_scores_everything_once_and_raises_the_same_aler
         for planned in kills(seed, flow.records):
             disturbance.kill(planned)
         disturbance.reach(flow.records)
-        assert [b.daemon.metric("longwatch_model_info", group=each) for each in (LEARNT, "untaught")] == [1, 0]
+        assert [b.daemon.metric("longwatch_model_info", group=each) for each in (LEARNT, UNTAUGHT)] == [1, 0]
         a.daemon.until(lambda: a.scores.reach(flow.records), "the undisturbed daemon has scored everything too")
         assert (a.daemon.stop(), b.daemon.stop()) == (0, 0)
         assert_alike(a, b, metrics.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from daemon.types import TopicPartition, TopicSpec
 from tests.e2e import feed, verdict
 from tests.e2e.process import Daemon, Follower, offsets_committed, settings
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
 
 TICKS = 1200
 EXIT_CONFIG = 78
@@ -55,9 +56,8 @@ def test_a_broker_that_dies_and_comes_back_costs_no_score_and_doubles_none(
 
 def test_a_setting_that_the_broker_refuses_ends_with_78(topic_prefix: str, tmp_path: Path) -> None:
     with EmbeddedBroker(properties={"group.max.session.timeout.ms": "5000"}) as strict:
-        KafkaBroker(ConnectionSettings((strict.bootstrap,))).ensure(
-            TopicSpec(f"{topic_prefix}metrics", 1, compacted=False)
-        )
+        with closing(KafkaBroker(ConnectionSettings((strict.bootstrap,)))) as broker:
+            broker.ensure(TopicSpec(f"{topic_prefix}metrics", 1, compacted=False))
         with Daemon(tmp_path, settings(strict.bootstrap, topic_prefix)) as daemon:
             assert daemon.wait() == EXIT_CONFIG
             (line,) = daemon.said("settings_refused")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from daemon.types import Record
@@ -35,6 +35,14 @@ class Change(NamedTuple):
     offset: int | None
 
 
+class Letter(NamedTuple):
+    """A record that was kept aside."""
+
+    place: Sample
+    reason: str
+    value: bytes | None
+
+
 def told(records: Iterable[Record]) -> Iterable[tuple[Sample, Score]]:
     """Yield each score that the topic's records hold."""
     for record in records:
@@ -52,7 +60,7 @@ def scores(records: Sequence[Record]) -> Mapping[Sample, Score]:
 
 def changes(records: Iterable[Record]) -> list[Change]:
     """Return what happened to the alerts. Fails when one was opened or closed twice, or closed before it was open."""
-    found = [_change(json.loads(record.value or b"")) for record in records]
+    found = plain_changes(records)
     for ends in ("open", "close"):
         twice = {each for each, times in Counter(e.alert_id for e in found if e.change == ends).items() if times > 1}
         assert not twice, f"alerts with a second {ends}: {[each for each in found if each.alert_id in twice]}"
@@ -61,6 +69,30 @@ def changes(records: Iterable[Record]) -> list[Change]:
         assert life[0] == "open", f"alert {alert}: {life}"
         assert "close" not in life[:-1], f"alert {alert}: {life}"
     return sorted(found, key=str)
+
+
+def letters(records: Iterable[Record]) -> list[Letter]:
+    """Return which records were kept aside, and why."""
+    found = []
+    for record in records:
+        headers = {name: value.decode() for name, value in record.headers}
+        place = Sample(int(headers["longwatch-partition"]), int(headers["longwatch-offset"]))
+        found.append(Letter(place, headers["longwatch-reason"], record.value))
+    return found
+
+
+def plain_changes(records: Iterable[Record]) -> list[Change]:
+    """Return what happened to the alerts, in the order in which it was told; whatever it is."""
+    return [_change(json.loads(record.value or b"")) for record in records]
+
+
+def compare(
+    expected: Iterable[Hashable], found: Iterable[Hashable]
+) -> tuple[list[Hashable], list[Hashable], list[Hashable]]:
+    """Return what of `expected` was lost, what was found more often than expected, and what nobody expected."""
+    wanted, got = Counter(expected), Counter(found)
+    lost, more = wanted - got, got - wanted
+    return list(lost), [each for each in more if each in wanted], [each for each in more if each not in wanted]
 
 
 def _change(event: dict[str, object]) -> Change:
@@ -73,11 +105,12 @@ def _change(event: dict[str, object]) -> Change:
 def assert_same(one: Mapping[Sample, Score], other: Mapping[Sample, Score], tolerance: float) -> None:
     """Fail unless both hold the same samples with the same scores, within `tolerance` of each other."""
     assert one.keys() == other.keys()
-    apart = {each: (one[each], other[each]) for each in one if not _close(one[each], other[each], tolerance)}
+    apart = {each: (one[each], other[each]) for each in one if not close(one[each], other[each], tolerance)}
     assert not apart, f"{len(apart)} scores differ: {dict(list(apart.items())[:5])}"
 
 
-def _close(one: Score, other: Score, tolerance: float) -> bool:
+def close(one: Score, other: Score, tolerance: float) -> bool:
+    """Return whether two scores are the same within `tolerance`; none is only like none."""
     if one is None or other is None:
         return one is other
     return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)

@@ -1,159 +1,124 @@
 """Whatever dies, wherever: every sample is scored exactly once, and every alert is told exactly once.
 
-`LONGWATCH_SIMULATION_RUNS` sets how many runs there are; a run that fails names its seed.
+`python -m benchmarks.crashes` runs the same simulation for as long as one likes.
 """
 
 from __future__ import annotations
 
-import os
-import random
-from collections import Counter
-from functools import cache
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pytest
 
 from daemon.errors import BrokerUnavailable, TransactionFailed
 from daemon.memory import Operation
+from daemon.memory.broker import MemoryWriter
+from daemon.ports import Membership
 from daemon.types import Outgoing, TopicPartition
-from tests.simulation import world as simulation
-from tests.simulation.world import PARTITIONS, Process, ProcessDiedError, World, finish, records, rows
+from tests.simulation.chaos import ABORTED, KINDS, UNAVAILABLE, Fleet, Member
+from tests.simulation.reference import Swaps, undisturbed
+from tests.simulation.verdict import judged, simulated, told_as_expected
+from tests.simulation.world import Process, ProcessDiedError, World, finish, records
 
-RUNS = int(os.environ.get("LONGWATCH_SIMULATION_RUNS", "30"))
-TICKS = 22
-PHASES = 3  # a new model comes before the second and the third
-ABORTED: tuple[Operation, ...] = ("begin", "send", "offsets", "commit", "after_commit")
-UNAVAILABLE: tuple[Operation, ...] = ("poll", "committed", "fetch", "bounds", "open")
-
-
-def phase(number: int, input_seed: int) -> list[Outgoing]:
-    return records(input_seed * 10 + number, TICKS, number * TICKS)
+SEEDS = 25
+POINTS = 400  # a seed: 10,000 in all
+PLANTED_POINTS = 60
 
 
-@cache
-def undisturbed(input_seed: int) -> World:
-    """Return the world in which nothing ever fails, its state drained."""
-    world = World()
-    process = Process(world)
-    for number in range(PHASES):
-        if number:
-            world.publish_model(number)
-        world.publish(phase(number, input_seed))
-        finish(world, process)
-    process.loop.drain()
-    return world
+def repeat(seed: int, points: int) -> str:
+    return f"seed {seed}; to repeat it: python -m benchmarks.crashes --seed {seed} --points {points}"
 
 
-class Chaos:
-    """Kills, aborts and disconnects at random operations, all told by the seed."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
-        self.deaths: Counter[Operation] = Counter()
-        self.failures: Counter[Operation] = Counter()
-        self.calm = False
-        self._fuse = self._next()
-
-    def __call__(self, operation: Operation) -> None:
-        """Let the operation happen, or not."""
-        self._fuse -= 1
-        if self._fuse > 0 or self.calm:
-            return
-        self._fuse = self._next()
-        if operation in ABORTED and self.rng.random() < 0.4:
-            self.failures[operation] += 1
-            raise TransactionFailed(f"aborted at {operation}")
-        if operation in UNAVAILABLE and self.rng.random() < 0.5:
-            self.failures[operation] += 1
-            raise BrokerUnavailable(f"no broker at {operation}")
-        self.deaths[operation] += 1
-        raise ProcessDiedError(operation)
-
-    def _next(self) -> int:
-        return self.rng.choice([self.rng.randint(1, 8), self.rng.randint(1, 70)])
-
-
-def members(world: World, chaos: Chaos, count: int) -> list[Process]:
-    return [Process(world, f"slot-{number}", chaos) for number in range(count)]
-
-
-def disturbed(world: World, chaos: Chaos, alive: list[Process]) -> None:
-    """Turn the members in a random order until all is committed; who dies is replaced, now and then with delay."""
-    missing: list[str] = []
-    for _ in range(simulation.TURNS_MAX):
-        if not world.behind() and not missing:
-            return
-        if missing and (not alive or chaos.rng.random() < 0.3):
-            alive.append(Process(world, missing.pop(), chaos))
-        process = chaos.rng.choice(alive)
-        try:
-            process.turn()
-        except ProcessDiedError:
-            process.die()
-            alive.remove(process)
-            missing.append(process.identity)
-        if chaos.rng.random() < 0.02:
-            world.cluster.compact("state")
-    raise AssertionError(f"{world.behind()} records are left")
-
-
-def same_as_undisturbed(world: World, input_seed: int) -> None:
-    reference = undisturbed(input_seed)
-    expected, _ = reference.scores()
-    found, times = world.scores()
-    assert {key: count for key, count in times.items() if count > 1} == {}
-    assert found.keys() == expected.keys()
-    left, right = (np.array([each[key] for key in sorted(expected)], dtype=float) for each in (found, expected))
-    np.testing.assert_allclose(left, right, rtol=0, atol=1e-6)
-    assert world.alerts() == reference.alerts()
-    assert set(world.alerts().values()) == {1}
-    assert world.dead_letters() == reference.dead_letters()
-
-
-def settled(alive: list[Process]) -> None:
-    """Turn all members until every partition is restored by one of them and no rebalance is under way."""
-    rounds_at_rest = 0
-    for _ in range(60):
-        for process in alive:
-            process.turn()
-        owned = [len(process.partitions.states) for process in alive]
-        rounds_at_rest = rounds_at_rest + 1 if sum(owned) == PARTITIONS and min(owned) > 0 else 0
-        if rounds_at_rest == 4:
-            return
-    raise AssertionError("some partition was never restored")
-
-
-def same_state(world: World, reference: World) -> None:
-    """Compare every field of every stream's row, and that the pages stand at the end of the input."""
-    for number in range(PARTITIONS):
-        (found, manifest), (expected, _) = world.state(number), reference.state(number)
-        assert manifest.offset == world.cluster.bounds(TopicPartition("metrics", number)).end
-        assert found.models == expected.models
-        left, right = rows(found), rows(expected)
-        assert left.keys() == right.keys()
-        for stream, row in left.items():
-            for name, values in row.items():
-                np.testing.assert_allclose(
-                    values, right[stream][name], rtol=1e-5, atol=1e-6, err_msg=f"{stream} {name}"
-                )
-
-
-@pytest.mark.parametrize("seed", range(RUNS))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_every_sample_is_scored_once_and_every_alert_told_once_whatever_dies(seed: int) -> None:
-    chaos, world = Chaos(seed), World()
-    alive = members(world, chaos, 1 + seed % 2)
-    for number in range(PHASES):
-        if number:
-            world.publish_model(number)
-        world.publish(phase(number, seed % 3))
-        disturbed(world, chaos, alive)
-    same_as_undisturbed(world, seed % 3)
-    assert sum(chaos.deaths.values()) + sum(chaos.failures.values()) >= 3
-    chaos.calm = True
-    settled(alive)
-    for process in alive:
-        process.loop.drain()
-    same_state(world, undisturbed(seed % 3))
+    tally, verdict = simulated(seed, POINTS)
+    assert not verdict.faults, f"{verdict}\n{repeat(seed, POINTS)}"
+    assert tally.total >= POINTS
+    assert {kind for kind, _ in tally.points} == set(KINDS)
+    assert all(tally.others[each] for each in ("moves back again", "restores cut short", "turns taken again"))
+    assert verdict.scored > POINTS / 2
+    assert verdict.alerts >= 5
+
+
+def test_a_fleet_to_which_nothing_happens_tells_what_the_reference_says() -> None:
+    fleet = Fleet(3)
+    fleet.calm = True
+    fleet.world.publish(records(3, 70))
+    fleet.world.publish_model(1)
+    fleet.run(0)
+    verdict = judged(fleet)
+    assert not verdict.faults, verdict
+    assert verdict.samples == sum(each.value != b"nonsense" for each in records(3, 70))
+    assert verdict.alerts >= 5
+
+
+def test_one_seed_always_gives_the_same_run() -> None:
+    assert [simulated(7, 30)[0] for _ in range(2)] == [simulated(7, 30)[0]] * 2
+
+
+# What the verdict is worth: it sees each kind of fault.
+
+
+def tampered(seed: int = 1) -> tuple[Fleet, TopicPartition]:
+    """Return a fleet that did all right, to be tampered with, and a partition of its scores."""
+    fleet = Fleet(seed)
+    fleet.run(20)
+    return fleet, TopicPartition("scores", 0)
+
+
+def test_the_verdict_sees_a_score_that_was_told_twice() -> None:
+    fleet, scores = tampered()
+    told = fleet.world.cluster.visible(scores)[0]
+    fleet.world.publish([Outgoing(*scores, told.key, told.value)])
+    assert judged(fleet).doubled
+
+
+def test_the_verdict_sees_scores_that_were_lost() -> None:
+    fleet, scores = tampered()
+    fleet.world.cluster.trim(scores, fleet.world.cluster.visible(scores)[0].offset + 1)
+    assert judged(fleet).lost
+
+
+def test_the_verdict_sees_a_row_that_differs() -> None:
+    fleet, _ = tampered()
+    state = next(iter(fleet.members[0].partitions.states.values()))
+    state.slabs["all"]._rows["location"][0] += 1e-4
+    assert any("location" in each for each in judged(fleet).differing)
+
+
+class Forgetful(MemoryWriter):
+    """Writes manifests without their pages, as no daemon may."""
+
+    def commit(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], membership: Membership
+    ) -> None:
+        """Leave the pages out."""
+        super().commit([each for each in records if not (each.key or b"").startswith(b"page/")], offsets, membership)
+
+
+class Hasty(MemoryWriter):
+    """Moves the offsets in a transaction of their own, as no daemon may."""
+
+    def commit(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], membership: Membership
+    ) -> None:
+        """Commit twice."""
+        super().commit([], offsets, membership)
+        super().commit(records, {}, membership)
+
+
+def planted(kind: type[MemoryWriter]) -> type[Member]:
+    class Planted(Member):
+        def _writer(self) -> MemoryWriter:
+            return kind(self.world.cluster, self.identity, self._boundary)
+
+    return Planted
+
+
+@pytest.mark.parametrize("kind", [Forgetful, Hasty])
+def test_the_simulation_finds_a_planted_defect(kind: type[MemoryWriter]) -> None:
+    fleet = Fleet(0, planted(kind))
+    fleet.run(PLANTED_POINTS)
+    assert judged(fleet).faults
 
 
 class Once:
@@ -169,7 +134,7 @@ class Once:
             raise self.error
 
 
-DIED = [(each, ProcessDiedError(each)) for each in ("open", "poll", "committed", "bounds", "fetch", *ABORTED)]
+DIED = [(each, ProcessDiedError(each)) for each in (*UNAVAILABLE, *ABORTED)]
 FAILED = [(each, TransactionFailed(each)) for each in ABORTED]
 LOST = [(each, BrokerUnavailable(each)) for each in UNAVAILABLE]
 
@@ -181,7 +146,7 @@ LOST = [(each, BrokerUnavailable(each)) for each in UNAVAILABLE]
     ids=lambda each: type(each).__name__ if isinstance(each, Exception) else str(each),
 )
 def test_one_failure_at_any_operation_changes_nothing(operation: Operation, error: Exception, count: int) -> None:
-    world, given = World(), phase(0, 0)
+    world, given = World(), records(0, 22)
     fuse = Once(operation, count, error)
     world.publish(given[:90])
     finish(world, Process(world, "one")).die()
@@ -199,8 +164,8 @@ def test_one_failure_at_any_operation_changes_nothing(operation: Operation, erro
         if not world.behind():
             break
     assert fuse.count <= 0
-    found, times = world.scores()
-    expected = {key: score for key, score in undisturbed(0).scores()[0].items() if key in found}
-    assert set(times.values()) == {1}
-    assert len(found) == len(expected) == sum(each.value != b"nonsense" for each in phase(0, 0))
-    assert found == expected
+    swaps = Swaps(world)
+    swaps.follow()
+    verdict = told_as_expected(world, undisturbed(world, swaps.found))
+    assert not verdict.faults, verdict
+    assert verdict.samples == sum(each.value != b"nonsense" for each in given)

@@ -11,6 +11,7 @@ from daemon import events
 from daemon.errors import BrokerUnavailable, Fenced, TransactionFailed
 from daemon.memory import Operation
 from daemon.types import Outgoing, TopicPartition
+from detectors.adopt import CALIBRATED_SAMPLES
 from tests.conformance.feed import START_MS
 from tests.simulation.world import PARTITIONS, Process, World, finish, records
 
@@ -163,7 +164,7 @@ def test_a_swap_is_written_at_once_so_that_no_replay_crosses_it() -> None:
         state, manifest = world.state(number)
         assert manifest.offset == world.cluster.bounds(tp).end
         assert set(state.models.values()) == {swapped.model_id}
-        assert (state.slabs["all"].view()["model_samples"] == 0).all()
+        assert (state.slabs["all"].view()["model_samples"] == CALIBRATED_SAMPLES).all()
 
 
 def test_rows_go_on_with_the_model_that_moved_them_until_the_next_turn_boundary() -> None:

@@ -9,14 +9,15 @@ import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daemon import codec, events, models
-from daemon.alert_events import Group
+from daemon.alert_events import AlertEvent, Group
 from daemon.engine import layout
 from daemon.errors import BrokerUnavailable
 from daemon.formats import JsonFormat
@@ -25,14 +26,16 @@ from daemon.loop import Loop, LoopSettings, Surroundings
 from daemon.memory import MemoryBroker, MemoryCluster, Operation
 from daemon.models import ModelStore
 from daemon.partitions import Partitions, Watched
+from daemon.ports import Writer
 from daemon.restore import RestoreSettings
 from daemon.state import GroupLayout, Manifest, Pages, PartitionState
 from daemon.types import Outgoing, TopicPartition, TopicSpec
-from detectors.artefact import Artefact, Lineage, dumps
+from detectors.adopt import calibrate
+from detectors.artefact import Artefact, Lineage, dumps, loads, model_id
 from detectors.network import use_threads
 from detectors.scoring import Detector
 from detectors.settings import AlertSettings, DetectorSettings, ModelSettings, StaticThreshold
-from tests.conformance.feed import START_MS, weights
+from tests.conformance.feed import START_MS, Feed, drawn, series, together, wave, weights
 
 PARTITIONS = 3
 GROUP = "all"
@@ -47,6 +50,7 @@ TOPICS = {"metrics": False, "state": True, "alerts": False, "scores": False, "de
 FLUSH_SECONDS = 6.0
 RESTORE_SECONDS = 600.0
 TURNS_MAX = 4000
+MODELS_MAX = 3
 
 Hook = Callable[[Operation], None]
 Key = tuple[int, int, str]  # partition, offset, stream
@@ -74,7 +78,7 @@ def records(seed: int, ticks: int, first: int = 0) -> list[Outgoing]:
     found = []
     for tick in range(first, first + ticks):
         for number in range(9):
-            if rng.random() < 0.12 or (number == 4 and 20 <= tick < 34):
+            if rng.random() < 0.12 or (number == 4 and 20 <= tick % 60 < 34):
                 continue
             value = (
                 10.0
@@ -90,23 +94,28 @@ def records(seed: int, ticks: int, first: int = 0) -> list[Outgoing]:
     return found
 
 
+@cache
 def artefact(seed: int) -> bytes:
-    """Return a model of random weights, as the models topic carries it."""
+    """Return a model of random weights, as the models topic carries it; it is calibrated, so it soon counts."""
+    feed = Feed(SETTINGS, drawn(SETTINGS, seed))
+    feed.poll(together(*(series(wave(60, seed=number), f"s{number}") for number in range(4))))
     lineage = Lineage(GROUP, 1, {}, 0, seed, (), {})
-    return dumps(Artefact(SETTINGS.model, SETTINGS.channels, weights(SETTINGS, seed), {}, lineage))
+    calibration = calibrate(feed.slabs[0].view())
+    return dumps(Artefact(SETTINGS.model, SETTINGS.channels, weights(SETTINGS, seed), calibration, lineage))
 
 
 @dataclass
 class World:
     """A cluster, its clock, and what became of everything that was written to it."""
 
-    clock: float = 1000.0
+    clock: float = 1000.0  # of the processes, in seconds
+    wall_ms: int = START_MS + 10_000_000  # of the cluster: it stamps the records
     dead: set[str] = field(default_factory=set)  # identities that may have left a transaction open
     cluster: MemoryCluster = field(init=False)
 
     def __post_init__(self) -> None:
         use_threads(1)
-        self.cluster = MemoryCluster(now_ms=lambda: START_MS + 10_000_000, idle=self._idle)
+        self.cluster = MemoryCluster(now_ms=lambda: self.wall_ms, idle=self._idle)
         for name, compacted in TOPICS.items():
             self.cluster.ensure(TopicSpec(name, PARTITIONS, compacted, {"max.message.bytes": "16000000"}))
         self.cluster.ensure(TopicSpec("models", 1, compacted=True, config={"max.message.bytes": "16000000"}))
@@ -131,16 +140,17 @@ class World:
         found: dict[Key, float | None] = {}
         times: Counter[Key] = Counter()
         for record in self._visible("scores"):
-            told = codec.decode_scores(record)
-            for place, offset, score in zip(told.stream, told.offset, told.score, strict=True):
-                key = (told.partition, offset, told.streams[place])
+            for key, score in scored(codec.decode_scores(record)):
                 found[key], times[key] = score, times[key] + 1
         return found, times
 
     def alerts(self) -> Counter[tuple[str, str, str, str]]:
         """Return how often each change of each alert was told: (stream, rule, id, change)."""
-        told = [codec.decode_alert(record) for record in self._visible("alerts")]
-        return Counter((each.stream, each.rule, each.alert_id, each.change) for each in told)
+        return Counter((each.stream, each.rule, each.alert_id, each.change) for each in self.alert_events())
+
+    def alert_events(self) -> list[AlertEvent]:
+        """Return every alert event that was told."""
+        return [codec.decode_alert(record) for record in self._visible("alerts")]
 
     def dead_letters(self) -> Counter[tuple[bytes, bytes]]:
         """Return how often each record went to the dead letters: (partition, offset)."""
@@ -151,13 +161,18 @@ class World:
         return Counter((each["longwatch-partition"], each["longwatch-offset"]) for each in heads)
 
     def state(self, number: int) -> tuple[PartitionState, Manifest]:
-        """Return what the state topic holds of one partition."""
+        """Return what the state topic holds of one partition, all of which must be usable."""
+        state, manifest, discarded = self.stored(number)
+        assert discarded == []
+        return state, manifest
+
+    def stored(self, number: int) -> tuple[PartitionState, Manifest, list[str]]:
+        """Return what the state topic holds of one partition, and what of it cannot be used."""
         pages = Pages(TopicPartition("metrics", number))
         pages.add(self.cluster.visible(TopicPartition("state", number)))
         built = pages.build(LAYOUTS)
         assert built is not None
-        assert built[2] == []
-        return built[0], built[1]
+        return built
 
     def _visible(self, topic: str) -> list[bytes]:
         every = [self.cluster.visible(TopicPartition(topic, number)) for number in range(PARTITIONS)]
@@ -170,6 +185,31 @@ class World:
                 self.cluster.expire(identity)
 
 
+def scored(told: codec.ScoreColumns) -> Iterator[tuple[Key, float | None]]:
+    """Yield the samples of a record of the scores topic."""
+    for place, offset, score in zip(told.stream, told.offset, told.score, strict=True):
+        yield (told.partition, offset, told.streams[place]), score
+
+
+@cache
+def known_models() -> dict[str, models.LiveModel]:
+    """Return the models of the first seeds by their ids."""
+    return {model_id(artefact(seed)): live(artefact(seed)) for seed in range(MODELS_MAX + 1)}
+
+
+@cache
+def live(data: bytes) -> models.LiveModel:
+    """Return a model made ready, once for all processes: it is immutable."""
+    return models.ready(loads(data), model_id(data), SETTINGS)
+
+
+class Models(ModelStore):
+    """A store that takes over what another process has made ready; every process starts with one."""
+
+    def _admit(self, group: str, data: bytes) -> None:
+        self._models[group, model_id(data)] = live(data)
+
+
 class Process:
     """One daemon: the loop as the composition root wires it, turned by hand."""
 
@@ -178,7 +218,7 @@ class Process:
         self.events: list[events.Event] = []
         self.broker = MemoryBroker(world.cluster, faults=faults, committed_wait_seconds=5.0)
         quiet = MemoryBroker(world.cluster)
-        self._models = ModelStore(quiet, "models", {GROUP: SETTINGS}, self.events.append)
+        self._models = Models(quiet, "models", {GROUP: SETTINGS}, self.events.append)
         self._cursor = quiet.cursor(TopicPartition("models", 0), 0)
         self.source = self.broker.source(["metrics"])
         self.partitions = Partitions(self._watched())
@@ -188,6 +228,10 @@ class Process:
         """Take one turn, as `Loop.run` does; a second goes by."""
         self.read_models()
         self.world.clock += 1.0
+        self.attempt()
+
+    def attempt(self) -> None:
+        """Take one turn and no time; a broker that cannot be reached is noted, as `Loop.run` does."""
         try:
             self.loop.turn()
         except BrokerUnavailable as error:
@@ -221,11 +265,13 @@ class Process:
             lambda: self.world.clock,
         )
 
+    def _writer(self) -> Writer:
+        return self.broker.writer(self.identity)
+
     def _surroundings(self) -> Surroundings:
-        writer = self.broker.writer(self.identity)
         clock = lambda: self.world.clock  # noqa: E731
         return Surroundings(
-            self.source, writer, self._intake, self.partitions, self.events.append, clock, lambda _now: None
+            self.source, self._writer(), self._intake, self.partitions, self.events.append, clock, lambda _now: None
         )
 
 

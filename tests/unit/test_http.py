@@ -6,6 +6,7 @@ import gzip
 import http.client
 import select
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,7 +35,7 @@ class Served:
     def __init__(self, connection_seconds_max: float) -> None:
         self.now = 1_800_000_000.0
         self.telemetry = Telemetry(lambda: self.now, Quiet())
-        self.pages = Pages(self.telemetry, "127.0.0.1:0", 60.0, connection_seconds_max)
+        self.pages = Pages(self.telemetry, "127.0.0.1:0", 60.0, connection_seconds_max=connection_seconds_max)
         self.pages.start()
 
     def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, http.client.HTTPMessage]:
@@ -136,15 +137,51 @@ def test_a_client_that_drips_is_cut_off() -> None:
     served.pages.close()
 
 
-def test_idle_connections_do_not_grow_without_bound(served: Served) -> None:
+def test_idle_connections_do_not_grow_without_bound_and_the_oldest_make_room(served: Served) -> None:
     idle = [socket.create_connection(("127.0.0.1", served.pages.port), timeout=10) for _ in range(40)]
-    # The server takes connections in order, so once the last one is closed, all are decided.
+    # The server takes connections in order, so once the eighth is closed, all are decided.
     with suppress(ConnectionResetError):
-        assert idle[-1].recv(1) == b""
+        assert idle[7].recv(1) == b""
     ended, _, _ = select.select(idle, [], [], 0)
     for one in idle:
         one.close()
-    assert len(ended) == 8
+    assert set(ended) == set(idle[:8])
+
+
+def test_slow_clients_never_keep_a_scrape_waiting(served: Served) -> None:
+    slow = [socket.create_connection(("127.0.0.1", served.pages.port), timeout=10) for _ in range(100)]
+    for one in slow:
+        with suppress(OSError):  # ended already, for a younger one
+            one.sendall(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
+    begun = time.monotonic()
+    for _ in range(10):
+        assert served.get("/metrics")[0] == 200
+    assert time.monotonic() - begun < 5  # each of them may stay ten seconds
+    for one in slow:
+        one.close()
+
+
+def test_a_body_is_not_read(served: Served) -> None:
+    with served.connected() as connection:
+        connection.sendall(b"POST /metrics HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.0 405 ")
+
+
+def test_headers_without_end_are_refused(served: Served) -> None:
+    with served.connected() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.0 431 ")
+
+
+def test_closing_ends_what_is_open_and_leaves_no_thread(served: Served) -> None:
+    before = threading.active_count()
+    with served.connected() as connection:
+        connection.sendall(b"GET /")
+        served.get("/-/healthy")  # taken in order: the slow one has its thread by now
+        served.pages.close()
+        with suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+    assert threading.active_count() < before
 
 
 class _Failing(Collector):

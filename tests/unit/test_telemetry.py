@@ -18,17 +18,20 @@ from daemon.events import (
     AlertChanged,
     BrokerLost,
     Event,
+    InputGap,
     LagMeasured,
     ModelRefused,
     ModelSwapped,
     PartitionDropped,
     PartitionRestored,
+    PointsUnselected,
     Readiness,
     RecordsRejected,
     SamplesDropped,
     StateDiscarded,
     StateFlushed,
     StreamsCounted,
+    StreamsForgotten,
     TrainingFinished,
     TrainingProgressed,
     TrainingStarted,
@@ -119,12 +122,15 @@ def one_of_each() -> Iterator[Event]:
     yield TurnFailed("the transaction timed out", (ZERO, ONE))
     yield rejects("undecodable", 2)
     yield SamplesDropped("api", "late", 4)
+    yield PointsUnselected("metrics", 2)
+    yield StreamsForgotten("api", "evicted", 3)
     yield AlertChanged("api", "open", "anomaly", "a1", "host=web-1", 1.7)
     yield StreamsCounted("api", {"ready": 7, "warming": 2}, 1, 100)
     yield LagMeasured(ZERO, 12, 3.5)
     yield PartitionRestored(ZERO, 1.5, 4, 100)
     yield PartitionDropped(ONE)
     yield StateDiscarded(ZERO, "checksum of page 3 is wrong")
+    yield InputGap(ZERO, "trimmed", 100, 250)
     yield StateFlushed(4, 4096)
     yield ModelSwapped("api", "m1", 5000)
     yield ModelRefused("api", "another window")
@@ -187,7 +193,7 @@ def test_samples_without_a_score_do_not_poison_the_sum(watched: Watched) -> None
 def test_counters_of_a_new_group_begin_at_zero(watched: Watched) -> None:
     watched.note(StreamsCounted("api", {}, 0, 10))
     assert watched.value("longwatch_alerts_total", group="api", change="open", rule="silence") == 0
-    assert watched.value("longwatch_samples_dropped_total", group="api", reason="future") == 0
+    assert watched.value("longwatch_samples_dropped_total", group="api", reason="missing") == 0
     assert watched.value("longwatch_training_runs_total", group="api", outcome="failed") == 0
 
 

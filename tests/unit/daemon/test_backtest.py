@@ -183,6 +183,14 @@ def test_a_guard_that_names_no_column_of_the_file_is_said(tmp_path: Path, capsys
     assert "no column value; there are a, b" in capsys.readouterr().err
 
 
+def test_a_disk_that_is_full_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("the kernel is not Linux: it has no /dev/full")
+    (tmp_path / "t.csv").write_text("timestamp,a\n1,1\n2,2\n", encoding="utf-8")
+    assert main(tmp_path / "t.csv", Path("/dev/full"), None, 0) == 1
+    assert capsys.readouterr().err.endswith("/dev/full: cannot be written: [Errno 28] No space left on device\n")
+
+
 def test_a_result_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "t.csv").write_text("timestamp,a\n1,1\n2,2\n", encoding="utf-8")
     assert main(tmp_path / "t.csv", tmp_path / "nowhere" / "out.csv", None, 0) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -95,6 +96,14 @@ def test_a_model_is_learnt_from_files_and_kept_with_its_lineage(tmp_path: Path) 
     artefact = loads((tmp_path / "model").read_bytes())
     assert (artefact.channels, artefact.lineage.group, artefact.lineage.trained_samples) == (("value",), "g", 150)
     assert "written to" in err.getvalue()
+
+
+def test_a_model_for_which_the_disk_has_no_room_is_told(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("the kernel is not Linux: it has no /dev/full")
+    err = StringIO()
+    assert train(replace(files(tmp_path, 150), output=Path("/dev/full")), {}, StringIO(), err) == 1
+    assert err.getvalue().endswith("failed: /dev/full: cannot be written: [Errno 28] No space left on device\n")
 
 
 def test_too_little_history_is_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 
@@ -80,6 +81,43 @@ def test_dead_letters_carry_origin_reason_and_the_beginning_of_the_record() -> N
         "longwatch-offset": b"5",
         "longwatch-timestamp": b"99",
         "longwatch-value-bytes": b"100",
+        "longwatch-key-bytes": b"2000",
+        "longwatch-sha256": hashlib.sha256(b"v" * 100).hexdigest().encode(),
     }
-    assert empty.value is None
+    assert (empty.value, empty.key) == (None, None)
     assert dict(empty.headers)["longwatch-detail"] == b"?"
+
+
+@pytest.mark.parametrize(("key", "kept"), [(None, None), (b"", b""), (b"k", b"k"), ("ключ".encode(), "ключ".encode())])
+def test_the_key_of_a_dead_letter_is_the_records_own(key: bytes | None, kept: bytes | None) -> None:
+    (letter,) = codec.dead_letters(
+        "dead", [Rejected("in", 1, 5, "empty", "")], [MemoryRecord(5, 99, key, b"v", ())], 10
+    )
+    assert (letter.key, letter.value) == (kept, b"v")
+    assert "longwatch-sha256" not in dict(letter.headers)  # nothing was cut
+
+
+def test_a_flood_of_new_streams_is_no_flood_of_dead_letters() -> None:
+    records = [MemoryRecord(i, 99, b"k", b"v", ()) for i in range(500)]
+    rejected = [Rejected("in", 1, i, "max_streams" if i % 5 else "undecodable", "") for i in range(500)]
+    letters = list(codec.dead_letters("dead", rejected, records, 10))
+    reasons = [dict(each.headers)["longwatch-reason"] for each in letters]
+    assert reasons.count(b"max_streams") == codec.FULL_LETTERS_MAX
+    assert reasons.count(b"undecodable") == 100
+
+
+def test_long_names_of_streams_make_more_records_of_scores_not_larger_ones() -> None:
+    feed = Feed(settings_of())
+    names = [f"{i:04d}" + "\x01" * 4000 for i in range(60)]  # six bytes each in JSON
+    sent = [Sent(0, names[i % 60], START_MS + i, (1.0,)) for i in range(240)]
+    (part,) = feed.parts(sent)
+    messages = list(codec.scores("scores", Scores(part, "g", np.arange(240.0)), None))
+    assert max(len(each.value or b"") for each in messages) < 500_000
+    found = [codec.decode_scores(each.value or b"") for each in messages]
+    told = {
+        (offset, one.streams[place], score)
+        for one in found
+        for offset, place, score in zip(one.offset, one.stream, one.score, strict=True)
+    }
+    assert told == {(i, names[i % 60], float(i)) for i in range(240)}
+    assert sum(len(one.offset) for one in found) == 240

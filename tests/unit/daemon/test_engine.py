@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from daemon.alert_events import alert_id
 from daemon.engine import step
+from detectors.network import Network
+from detectors.scoring import Advanced, Detector
 from detectors.settings import AlertSettings, DetectorSettings, Guard, StaticThreshold
 from tests.conformance.feed import (
     INTERVAL_MS,
@@ -32,6 +36,7 @@ LIVELY = AlertSettings(
 )
 BASELINE = settings_of(alert=LIVELY, warmup_samples=20, threshold=StaticThreshold(1.0))
 NETWORK = drawn(BASELINE)
+F4 = NDArray[np.float32]
 
 
 def eventful(seed: int, samples: int = 70) -> list[Sent]:
@@ -116,6 +121,80 @@ def test_an_empty_batch_causes_nothing() -> None:
         slab.apply(delta)
     assert feed.image() == before
     assert caused.alerts == []
+
+
+@pytest.mark.parametrize("network", [None, NETWORK], ids=["baseline", "network"])
+def test_a_streams_first_sample_may_be_of_the_time_0_and_the_second_one_not(network: Network | None) -> None:
+    sent = [Sent(0, "s", 0, (1.0,)), Sent(0, "s", 0, (2.0,)), Sent(0, "s", 10_000, (3.0,))]
+    for polls in ([sent], [[each] for each in sent]):
+        feed = Feed(BASELINE, network).polls(polls)
+        assert (dict(feed.dropped), feed.row()["samples"].tolist()) == ({"duplicate": 1}, [2.0])
+
+
+@pytest.mark.parametrize("network", [None, NETWORK], ids=["baseline", "network"])
+def test_a_sample_without_any_value_is_counted_and_is_none(network: Network | None) -> None:
+    sent = series(wave(50))
+    empty = [each._replace(time_ms=each.time_ms + 1, values=(math.nan,)) for each in sent[20:30]]
+    plain, mixed = Feed(BASELINE, network).polls([sent]), Feed(BASELINE, network).polls([together(sent, empty)])
+    assert dict(mixed.dropped) == {"missing": 10}
+    np.testing.assert_equal(fields(mixed.row()), fields(plain.row()))
+    assert mixed.told() == plain.told()
+    assert [mixed.by_time["s", each.time_ms] for each in sent[25:]] == [
+        plain.by_time["s", each.time_ms] for each in sent[25:]
+    ]
+
+
+class Broken:
+    """A network whose answer is no number for one of its streams, told by the size of its sample."""
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+
+    def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
+        """Take one sample; the part that is broken is so for the streams that jump."""
+        found = NETWORK.advance(inputs, hidden, cell)
+        parts = {name: getattr(found, name).copy() for name in ("hidden", "cell", "reconstruction", "forecast")}
+        parts[self.part][np.abs(inputs[:, 0]) > 50.0] = np.inf if self.part == "cell" else np.nan
+        return Moved(**parts)
+
+    def rebuild(self, inputs: F4, valid: NDArray[np.bool_]) -> tuple[F4, F4]:
+        """Return the state after a stored window."""
+        return NETWORK.rebuild(inputs, valid)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a step of the network gives."""
+
+    hidden: F4
+    cell: F4
+    reconstruction: F4
+    forecast: F4
+
+
+@pytest.mark.parametrize("part", ["hidden", "cell", "forecast"])
+def test_a_stream_whose_state_is_no_number_any_more_begins_anew_and_the_others_go_on(part: str) -> None:
+    jump = wave(90, seed=1)
+    jump[40] += 5000.0
+    sent = together(series(wave(90), "a"), series(jump, "b"))
+    feed, plain = Feed(BASELINE), Feed(BASELINE)
+    feed.group = replace(feed.group, detector=Detector(BASELINE, Broken(part), "m"))
+    plain.group = replace(plain.group, detector=Detector(BASELINE, NETWORK, "m"))
+    caused = [feed.poll(poll) for poll in cut(sent, range(7, 180, 7))]
+    plain.polls([sent])
+    assert feed.dropped["not_finite"] == 1
+    assert sum(each.forgotten.get(("g", "not_finite"), 0) for each in caused) == 1
+    for slab in feed.slabs.values():
+        for name, values in fields(slab.view()).items():
+            assert np.isfinite(values).all(), name
+    assert feed.row("b")["samples"] == 49  # counted from there
+    assert math.isnan(feed.by_time["b", START_MS + 40 * INTERVAL_MS])
+    assert math.isfinite(feed.by_time["b", START_MS + 89 * INTERVAL_MS])
+    np.testing.assert_equal(fields(feed.row("a")), fields(plain.row("a")))
+    for slab in feed.slabs.values():
+        for event in feed.events:
+            json.dumps([event.score, event.max_score, event.surprise], allow_nan=False)
+        assert len(slab) == 2
 
 
 # silence

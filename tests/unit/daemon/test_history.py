@@ -55,6 +55,18 @@ def test_a_span_of_offsets_is_read_exactly() -> None:
     assert found.offsets == {"in-0": (5, 8)}
 
 
+def test_samples_without_a_value_teach_nothing_and_nobody_gives_way_while_history_is_read() -> None:
+    cluster = MemoryCluster(idle=lambda _seconds: None)
+    cluster.ensure(TopicSpec("in", 1, compacted=False))
+    for second, (name, value) in enumerate([("a", 1.0), ("b", None), ("a", None), ("b", 2.0), ("c", 3.0), ("a", 4.0)]):
+        body = {"timestamp": T_MS + second * 10**6, "name": name, "values": {"value": value}}
+        cluster.publish(Outgoing("in", 0, None, json.dumps(body).encode()))
+    intake = Intake(JsonFormat(), [Selection()], Limits(future_ms_max=10**12))
+    gatherer = Gatherer(intake, "all", GroupLayout(layout(settings_of()), 2, evict_after_ms=1))
+    found = gatherer.partition(MemoryBroker(cluster), HERE, Span(100), lambda _read: None)
+    assert [each.values[:, 0].tolist() for each in found.histories] == [[1.0, 4.0], [2.0]]
+
+
 def test_an_empty_partition_has_no_history() -> None:
     found, told = gathered([], Span(10))
     assert (found.histories, found.offsets, told) == ([], {}, [])

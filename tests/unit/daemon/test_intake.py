@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from daemon.engine import layout
 from daemon.formats import JsonFormat
-from daemon.intake import Intake, Limits, Taken
+from daemon.intake import STREAM_CHARS_MAX, Intake, Limits, Taken
 from daemon.memory import MemoryRecord
 from daemon.state import GroupLayout, PartitionState
 from daemon.stream_keys import stream_key
@@ -130,6 +130,138 @@ def test_a_bad_record_comes_back_with_its_origin_and_the_others_are_taken(
     assert [(each[:3], each.reason) for each in taken.rejected] == [(("metrics", 3, 5), reason)]
     assert taken.parts["all"].samples.offsets.tolist() == [4, 6]
     assert taken.next_offset == 7
+
+
+OWN_TIME = T_MS + 10_000
+T = T_MS // 1000
+GOOD = {"timestamp": T, "value": 1}
+
+WILD: list[tuple[str, bytes | None, str | int]] = [  # the reason for which it is refused, or its samples
+    ("json that ends early", b'{"timestamp": 1700000000, "value": ', "undecodable"),
+    ("not UTF-8", b"\xff\xfe\x00rubbish", "undecodable"),
+    ("text that is not UTF-8", b'{"timestamp": 1700000000, "name": "\xff", "value": 1}', "undecodable"),
+    ("half of a surrogate pair", json.dumps({**GOOD, "name": "\ud800"}).encode(), "undecodable"),
+    ("junk of a megabyte", b"\x00" * 1_000_000, "oversized"),
+    ("json of a megabyte", json.dumps({**GOOD, "labels": {"a": "x" * 1_000_000}}).encode(), "oversized"),
+    ("an empty value", b"", "empty"),
+    ("no value", None, "empty"),
+    ("blanks", b"   ", "undecodable"),
+    ("a number", b"5", "wrong_type"),
+    ("null", b"null", "wrong_type"),
+    ("an array of nothing", b"[]", "empty"),
+    ("no time", json.dumps({"value": 1}).encode(), "missing_field"),
+    ("no value field", json.dumps({"timestamp": T}).encode(), "missing_field"),
+    ("a text for a value", json.dumps({**GOOD, "value": "12"}).encode(), "wrong_type"),
+    ("an array for a value", json.dumps({**GOOD, "value": [1]}).encode(), "wrong_type"),
+    ("NaN", b'{"timestamp": 1700000000, "value": NaN}', "not_finite"),
+    ("Infinity", b'{"timestamp": 1700000000, "value": Infinity}', "not_finite"),
+    ("beyond a double", b'{"timestamp": 1700000000, "value": 1e309}', "not_finite"),
+    ("the largest double", b'{"timestamp": 1700000000, "value": 1e308}', 1),
+    ("a boolean", json.dumps({**GOOD, "value": True}).encode(), 1),
+    ("null for a value", json.dumps({"timestamp": T, "values": {"x": None}}).encode(), 0),
+    ("a time before 1970", json.dumps({**GOOD, "timestamp": -1}).encode(), "bad_timestamp"),
+    ("the time 0", json.dumps({**GOOD, "timestamp": 0}).encode(), 1),
+    ("the year 2262", json.dumps({**GOOD, "timestamp": 9_223_372_036}).encode(), "bad_timestamp"),
+    ("beyond the year 2262", json.dumps({**GOOD, "timestamp": 9_223_372_037_000}).encode(), "bad_timestamp"),
+    ("tomorrow", json.dumps({**GOOD, "timestamp": T + 86_400}).encode(), "bad_timestamp"),
+    ("a boolean for a time", json.dumps({**GOOD, "timestamp": True}).encode(), "wrong_type"),
+    ("a name in another script", json.dumps({**GOOD, "name": "темп\N{THERMOMETER}"}).encode(), 1),
+    ("a name of 100 kB", json.dumps({**GOOD, "name": "x" * 100_000}).encode(), "oversized"),
+    ("a label of 100 kB", json.dumps({**GOOD, "labels": {"a": "\x01" * 10_000}}).encode(), "oversized"),
+]
+
+
+@pytest.mark.parametrize(("value", "outcome"), [each[1:] for each in WILD], ids=[each[0] for each in WILD])
+@pytest.mark.parametrize("key", [None, b"", b"k" * 100_000, "ключ".encode(), b"\xff\x00"])
+def test_whatever_a_record_holds_the_ones_around_it_are_taken(
+    value: bytes | None, outcome: str | int, key: bytes | None
+) -> None:
+    wild = MemoryRecord(5, OWN_TIME, key, value, ())
+    taken, state = taking([record(4, OWN_TIME, value=1), wild, record(6, OWN_TIME, value=2)])
+    assert {4, 6} <= set(taken.parts["all"].samples.offsets.tolist())
+    assert [each.reason for each in taken.rejected] == ([outcome] if isinstance(outcome, str) else [])
+    assert taken.samples == 2 + (outcome if isinstance(outcome, int) else 0)
+    assert taken.watermark_ms == T_MS + 6
+    assert all(len(name) <= STREAM_CHARS_MAX for name in state.slabs["all"].keys)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "taken_at"),
+    [
+        ([0, 10, 400], [0, 10]),  # seconds; one alone is far ahead: refused
+        ([0, 10, 400, 401], [0, 10, 401]),  # the next one agrees with it: there was a gap
+        ([0, 400, 10, 401, 11], [0, 10, 11]),  # but not one between others
+        ([0, 400, 900, 1400], [0]),  # each somewhere else
+        ([0, 300, 600, 900], [0, 300, 600, 900]),
+        ([900, 0, 10], [900, 0, 10]),  # the first of all is believed, and being late is no fault of a record
+    ],
+)
+@pytest.mark.parametrize("own_time", [-1, 0, -5])
+def test_without_a_time_of_its_own_a_record_far_ahead_needs_a_second_one(
+    stamps: list[int], taken_at: list[int], own_time: int
+) -> None:
+    bodies = [{"timestamp": T + stamp, "name": f"s{i}", "value": stamp} for i, stamp in enumerate(stamps)]
+    records = [MemoryRecord(i, own_time, None, json.dumps(each).encode(), ()) for i, each in enumerate(bodies)]
+    taken, _ = taking(records)
+    assert taken.parts["all"].samples.values[:, 0].tolist() == taken_at
+    assert {each.reason for each in taken.rejected} <= {"bad_timestamp"}
+    piecewise = PartitionState.empty({"all": GroupLayout(layout(settings_of()), 100)}, 0)
+    intake, values = Intake(JsonFormat(), [Group()], Limits()), []
+    for each in records:
+        part = intake.take(HERE, [each], piecewise)
+        values += part.parts["all"].samples.values[:, 0].tolist()
+        part.settle(piecewise)
+    assert values == taken_at
+
+
+def test_a_record_of_1970_has_no_time_of_its_own() -> None:
+    taken, _ = taking([record(0, 0, value=1), record(1, 0, value=2)])
+    assert taken.samples == 2
+
+
+def test_a_sample_without_any_value_is_counted_and_makes_no_stream() -> None:
+    records = [
+        record(1, values={"x": None, "y": None}, labels={"h": "a"}),
+        record(2, values={"x": 1, "y": None}, labels={"h": "a"}),
+    ]
+    taken, state = taking(records, Group(channels=("x", "y")))
+    assert (taken.samples, dict(taken.missing), taken.unselected, taken.rejected) == (1, {"all": 1}, 0, [])
+    taken, state = taking(records)
+    assert (taken.samples, dict(taken.missing)) == (1, {"all": 3})
+    assert state.slabs["all"].keys == ['cpu{field="x",h="a"}']
+
+
+def test_a_label_named_field_does_not_hide_which_field_it_was() -> None:
+    records = [
+        record(1, values={"x": 1, "y": 2}, labels={"field": "north"}),
+        record(2, values={"x": 3, "y": 4}, labels={"field": "south", "exported_field": "z"}),
+        record(3, value=5, labels={"field": "west"}),
+    ]
+    _, state = taking(records)
+    assert state.slabs["all"].keys == [
+        'cpu{exported_field="north",field="x"}',
+        'cpu{exported_field="north",field="y"}',
+        'cpu{exported_exported_field="south",exported_field="z",field="x"}',
+        'cpu{exported_exported_field="south",exported_field="z",field="y"}',
+        'cpu{field="west"}',
+    ]
+
+
+def test_records_in_a_row_that_cannot_be_used_are_counted_until_one_can() -> None:
+    bad = [MemoryRecord(i, -1, None, b"nonsense", ()) for i in range(10)]
+    taken, state = taking([*bad[:3], record(3, value=1), *bad[4:6]])
+    assert (taken.rejected_run, taken.rejected_run_max) == (2, 3)
+    taken.settle(state)
+    intake = Intake(JsonFormat(), [Group()], Limits())
+    again = intake.take(HERE, bad[6:9], state)
+    assert (again.rejected_run, again.rejected_run_max) == (5, 5)
+    again.settle(state)
+    assert intake.take(HERE, [record(9, value=1)], state).rejected_run == 0
+
+
+def test_a_full_group_is_no_fault_of_the_records() -> None:
+    taken, _ = taking([record(i, value=1, labels={"h": str(i)}) for i in range(9)], streams=2)
+    assert (len(taken.rejected), taken.rejected_run_max) == (7, 0)
 
 
 @pytest.mark.parametrize("ahead_ms", [0, 300_000])

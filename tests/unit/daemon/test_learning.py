@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
 from queue import Queue
 
 import pytest
@@ -78,7 +80,44 @@ def test_a_child_that_dies_is_told_with_its_last_words() -> None:
 
 
 def test_a_child_that_is_killed_is_told() -> None:
-    assert "exit code -9" in outcome("import os, signal; os.kill(os.getpid(), signal.SIGKILL)").detail
+    detail = outcome("import os, signal; os.kill(os.getpid(), signal.SIGKILL)").detail
+    assert detail.startswith("exit code -9, killed: out of memory, or it took too long")
+
+
+def test_a_child_that_hangs_is_killed_and_another_one_is_started_later() -> None:
+    hangs = f"import signal; print('''{PROGRESS}''', flush=True); signal.pause()"
+    with learning(hangs, {"g": Schedule(100, 0.0, child_seconds_max=900.0)}) as (made, heard):
+        assert made.consider("g", 100, has_model=False, now=0.0)
+        assert isinstance(heard._queue.get(timeout=30), events.TrainingStarted)
+        assert isinstance(heard._queue.get(timeout=30), events.TrainingProgressed)
+        assert not made.consider("g", 100, has_model=False, now=899.0)
+        made.consider("other", 0, has_model=True, now=901.0)  # whoever is considered
+        finished = heard.until_finished()[-1]
+        assert isinstance(finished, events.TrainingFinished)
+        assert (finished.outcome, "took too long" in finished.detail) == ("failed", True)
+        assert made._listener is not None
+        made._listener.join(10)
+        assert made.consider("g", 100, has_model=False, now=962.0)
+
+
+def test_what_fails_again_and_again_is_tried_less_and_less_often_but_at_least_hourly() -> None:
+    heard = Heard()
+    made = Learning(lambda _group: ["/nowhere/at/all"], ONCE, heard)
+    starts = [now for now in range(0, 40_000, 20) if made.consider("g", 100, has_model=False, now=float(now))]
+    waits = [later - earlier for earlier, later in pairwise(starts)]
+    assert waits[:6] == [60, 120, 240, 480, 960, 1920]
+    assert set(waits[6:]) == {3600}
+    made._failures["g"] = 0  # as after one that is published, or has too little history
+    assert made.consider("g", 100, has_model=False, now=starts[-1] + 60.0)
+
+
+def test_when_memory_runs_out_the_child_goes_first() -> None:
+    script = "import daemon.learning as it; it.become_child(); print(open('/proc/self/oom_score_adj').read())"
+    if not Path("/proc/self/oom_score_adj").exists():
+        pytest.skip("the kernel is not Linux: it has no /proc/self/oom_score_adj")
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().strip() == b"1000"
 
 
 def test_a_child_that_says_nothing_is_told() -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from daemon import events
-from daemon.memory import MemoryBroker, MemoryCluster
+from daemon.errors import BrokerUnavailable
+from daemon.memory import MemoryBroker, MemoryCluster, Operation
+from daemon.memory.broker import MemoryCursor
 from daemon.models import ModelStore, messages, published, ready
-from daemon.types import Outgoing, TopicPartition, TopicSpec
+from daemon.ports import Broker, Cursor
+from daemon.types import Outgoing, Record, TopicPartition, TopicSpec
 from detectors.adopt import adopt, calibrate
-from detectors.artefact import Artefact, ArtefactError, Lineage, dumps, model_id
+from detectors.artefact import BYTES_MAX, Artefact, ArtefactError, Lineage, dumps, model_id
 from detectors.scoring import Detector, fields
 from detectors.settings import DetectorSettings
 from detectors.slab import row_dtype
@@ -60,6 +65,48 @@ class Topic:
     def refused(self) -> list[str]:
         """Why models were refused."""
         return [event.why for event in self.noted if isinstance(event, events.ModelRefused)]
+
+
+class Lent(MemoryCursor):
+    """A cursor that remembers whether it was given back."""
+
+    given_back = False
+
+    def close(self) -> None:
+        """Take note."""
+        self.given_back = True
+
+
+class Flaky(MemoryBroker):
+    """A broker that goes away between lending a cursor and answering it, so often as it is told."""
+
+    def __init__(self, cluster: MemoryCluster, failures: int) -> None:
+        super().__init__(cluster)
+        self.lent: list[Lent] = []
+        self._failures = failures
+
+    def cursor(self, partition: TopicPartition, start: int) -> Lent:
+        """Lend a cursor."""
+        self.lent.append(Lent(self._cluster, partition, start, self._fail))
+        return self.lent[-1]
+
+    def _fail(self, _operation: Operation) -> None:
+        if len(self.lent) <= self._failures:
+            raise BrokerUnavailable("gone")
+
+
+def test_a_start_that_is_tried_again_gives_back_what_it_had_opened() -> None:
+    topic = Topic()
+    topic.publish(*messages("models", "g", data(), []))
+    broker = Flaky(topic.cluster, failures=3)
+    store = ModelStore(broker, "models", {"g": SETTINGS}, topic.noted.append)
+    for _ in range(3):
+        with pytest.raises(BrokerUnavailable):
+            store.start()
+    store.start()
+    assert [each.given_back for each in broker.lent] == [True, True, True, False]
+    store.close()
+    assert broker.lent[-1].given_back
 
 
 def test_before_the_first_training_there_is_none() -> None:
@@ -131,6 +178,112 @@ def test_a_model_that_cannot_be_used_is_refused_and_the_one_that_runs_stays(kind
     assert live.detector.model_id == model_id(data(1))
     assert why in topic.refused[0]
     assert len(topic.refused) == 2  # the model, and that it should be the current one
+
+
+def test_a_model_for_which_there_is_no_room_to_be_built_is_refused_too() -> None:
+    topic = Topic()
+    topic.publish(*messages("models", "g", data(1), []))
+    # its settings are the configured ones, and nothing can be made of it: a fault nobody has thought of
+    store = ModelStore(topic.broker, "models", {"g": SETTINGS}, topic.noted.append)
+    store._take(topic.cluster.visible(MODELS))
+    store._groups = {"g": cast("DetectorSettings", None)}
+    topic.publish(*messages("models", "g", data(2), []))
+    store._take(topic.cluster.visible(MODELS)[2:])
+    live = store.current("g")
+    assert live is not None
+    assert live.detector.model_id == model_id(data(1))
+    assert "AttributeError" in topic.refused[0]
+
+
+def test_a_model_that_is_deleted_while_in_use_stays_until_the_next_one() -> None:
+    topic = Topic()
+    topic.publish(*messages("models", "g", data(1), []))
+    store, old = topic.store(), model_id(data(1))
+    assert store.current("g") is not None
+    topic.publish(Outgoing("models", 0, f"model/g/{old}".encode(), None), Outgoing("models", 0, b"current/g", None))
+    store._take(topic.cluster.visible(MODELS)[2:])
+    live = store.current("g")
+    assert live is not None
+    assert live.detector.model_id == old
+    assert "deleted while in use" in topic.refused[0]
+    topic.publish(*messages("models", "g", data(2), []))
+    store._take(topic.cluster.visible(MODELS)[4:])
+    live = store.current("g")
+    assert live is not None
+    assert live.detector.model_id == model_id(data(2))
+    assert store.find("g", old) is None
+
+
+def test_a_model_that_is_deleted_before_anybody_asked_for_it_is_gone() -> None:
+    topic = Topic()
+    topic.publish(
+        *messages("models", "g", data(1), []), Outgoing("models", 0, f"model/g/{model_id(data(1))}".encode(), None)
+    )
+    assert topic.store().current("g") is None
+
+
+def test_an_artefact_that_is_oversized_is_refused_before_it_is_read() -> None:
+    topic = Topic()
+    topic.publish(Outgoing("models", 0, b"model/g/x", bytes(BYTES_MAX + 1)), Outgoing("models", 0, b"current/g", b"x"))
+    assert topic.store().current("g") is None
+    assert f"{BYTES_MAX} is the most" in topic.refused[0]
+
+
+class Troubled:
+    """A broker whose cursor fails as nobody expected, now and then."""
+
+    def __init__(self, broker: MemoryBroker, errors: list[Exception]) -> None:
+        self._broker, self.errors = broker, errors
+        self.bounds = broker.bounds
+
+    def cursor(self, partition: TopicPartition, start: int) -> TroubledCursor:
+        """Return a cursor that fails."""
+        return TroubledCursor(self._broker.cursor(partition, start), self)
+
+
+class TroubledCursor:
+    """A cursor that raises what its broker has in store, and then reads on."""
+
+    def __init__(self, cursor: Cursor, broker: Troubled) -> None:
+        self._cursor, self._broker = cursor, broker
+        self.close = cursor.close
+
+    @property
+    def position(self) -> int:
+        """Where it stands."""
+        return self._cursor.position
+
+    def fetch(self, records_max: int, wait_seconds: float) -> Sequence[Record]:
+        """Return the next records, or fail."""
+        if self._broker.errors and threading.current_thread().name == "models":
+            raise self._broker.errors.pop()
+        return self._cursor.fetch(records_max, min(wait_seconds, 0.05))
+
+
+def test_whatever_happens_to_who_reads_the_models_it_says_so_and_reads_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.models.WATCH_SECONDS", 0.01)
+    topic, told = Topic(), threading.Event()
+
+    def note(event: events.Event) -> None:
+        topic.noted.append(event)
+        told.set()
+
+    troubled = Troubled(topic.broker, [ValueError("strange"), MemoryError(), KeyError("x"), BrokerUnavailable("away")])
+    store = ModelStore(cast("Broker", troubled), "models", {"g": SETTINGS}, note)
+    store.start()
+    try:
+        assert told.wait(30)
+        topic.publish(*messages("models", "g", data(1), []))
+        asked = threading.Event()
+        for _ in range(3000):
+            if store.current("g") is not None:
+                break
+            asked.wait(0.01)
+        assert store.current("g") is not None
+    finally:
+        store.close()
+    assert [why.split(":")[1].strip() for why in topic.refused] == ["KeyError", "MemoryError", "ValueError"]
+    assert all("the models topic cannot be read" in why for why in topic.refused)
 
 
 def test_records_of_other_groups_and_strange_keys_are_passed_over() -> None:

@@ -113,7 +113,7 @@ def test_a_bad_file_is_told_by_its_line(tmp_path: Path, text: str, name: str, wh
     assert why in str(told.value)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00", gzip.compress(CSV.encode())[:-12]])
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", gzip.compress(CSV.encode())[:-12]], ids=["no text", "cut"])
 def test_bytes_that_are_no_text_or_end_early_are_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / ("t.csv.gz" if content[:1] == b"\x1f" else "t.csv")
     path.write_bytes(content)

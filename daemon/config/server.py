@@ -1,0 +1,67 @@
+"""How the daemon's own pages are served, and which of their settings belong together."""
+
+from __future__ import annotations
+
+from pydantic import ValidationInfo, field_validator
+
+from daemon.config.kinds import Address, FileOfSecret, ReadableFile, Seconds, Section, expected
+
+_UNKNOWN = "unknown"  # the key had a problem of its own, which is reported already
+
+
+class ServerConfig(Section):
+    """The daemon's own pages: metrics and health. Their files are read again when they change."""
+
+    listen: Address | None = "127.0.0.1:9464"
+    """Where to serve /metrics, /-/healthy and /-/ready, host:port; null switches it off."""
+    healthy_seconds: Seconds = 60.0
+    """The daemon is unhealthy when no turn has ended for so long."""
+    cert_file: ReadableFile | None = None
+    """The pages' certificate (PEM); with it they are served over TLS only."""
+    key_file: ReadableFile | None = None
+    """The certificate's private key (PEM, not encrypted); without it, `cert_file` holds the key, too."""
+    username: str | None = None
+    """Who may read by password (basic authentication)."""
+    password_file: FileOfSecret | None = None
+    """A file that holds the password."""
+    token_file: FileOfSecret | None = None
+    """A file that holds a bearer token, which may read, too."""
+    probes_open: bool = True
+    """Whether /-/healthy and /-/ready answer without a password or token."""
+
+    def address(self) -> tuple[str, int] | None:
+        """Return host and port to listen on, None when the server is off."""
+        if self.listen is None:
+            return None
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def protection(self) -> str:
+        """Return in words who may read the pages, and how."""
+        login = {"a password": self.password_file, "a token": self.token_file}
+        ways = " or ".join(way for way, file in login.items() if file is not None)
+        return f"{'HTTP' if self.cert_file is None else 'HTTPS'}, {f'with {ways}' if ways else 'open'}"
+
+    @field_validator("key_file")
+    @classmethod
+    def _belongs_to_a_certificate(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and info.data.get("cert_file", _UNKNOWN) is None:
+            raise expected("a cert_file with it")
+        return value
+
+    @field_validator("username")
+    @classmethod
+    def _is_a_name(cls, value: str | None) -> str | None:
+        if value is not None and (not value or ":" in value):
+            raise expected("a name without a colon")
+        return value
+
+    @field_validator("password_file")
+    @classmethod
+    def _belongs_to_a_name(cls, value: object, info: ValidationInfo) -> object:
+        name = info.data.get("username", _UNKNOWN)
+        if value is not None and name is None:
+            raise expected("a username with it")
+        if value is None and name not in (None, _UNKNOWN):
+            raise expected("a file, because there is a username")
+        return value

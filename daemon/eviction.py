@@ -1,0 +1,86 @@
+"""Who gives way when a group is full: the stream that was not seen for longest, once that is long enough.
+
+The choice rests on event times alone, so it is the same in a replay, and however polls cut the input. A stream's newest
+samples may still be on their way to the step when the choice is made: they are counted in here, by the step's rule.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.slab import Slab
+
+I8 = NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What one take has found for a slab so far: samples in columns, and the streams that gave way for some of them."""
+
+    slots: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    times_ms: list[int] = field(default_factory=list)
+    values: list[list[float]] = field(default_factory=list)
+    watermark_ms: list[int] = field(default_factory=list)
+    evicted: list[tuple[int, int, int]] = field(default_factory=list)  # slot, and offset and watermark at that point
+
+
+class Ages:
+    """The streams of one slab by how long they were not seen, for the length of one take."""
+
+    def __init__(self, slab: Slab, gathered: Gathered) -> None:
+        self._slab, self._gathered = slab, gathered
+        self._slots = slab.living()
+        self._seen_ms: I8 = slab.view()["seen_ms"][self._slots]
+        self._considered_ms = np.iinfo(np.int64).min  # whose last sight is older stands in the heap
+        self._heap: list[tuple[int, str, int]] = []  # when it was last seen, its key, its slot
+        self._newest: dict[int, tuple[int, int]] = {}  # by slot, of the gathered samples: time, and when it was seen
+        self._gone: set[int] = set()
+        self._followed = 0
+
+    def give_way(self, watermark_ms: int) -> int | None:
+        """Return the slot of the stream that gives way at `watermark_ms`; None when nobody is old enough.
+
+        Of streams that were last seen at the same time, the first by key goes first.
+        """
+        limit_ms = watermark_ms - self._slab.evict_after_ms
+        self._follow()
+        self._consider(limit_ms)
+        while self._heap and self._heap[0][0] < limit_ms:
+            seen_ms, _, slot = heapq.heappop(self._heap)
+            if slot not in self._gone and self._newest.get(slot, (0, seen_ms))[1] == seen_ms:
+                self._gone.add(slot)
+                return slot
+        return None
+
+    def nobody_until_ms(self) -> int:
+        """Return up to which watermark nobody gives way, whatever is gathered from now on."""
+        waiting = self._seen_ms[self._seen_ms >= self._considered_ms]
+        oldest = [*(each[0] for each in self._heap[:1]), *([int(waiting.min())] if len(waiting) else [])]
+        return min(oldest, default=0) + self._slab.evict_after_ms
+
+    def _follow(self) -> None:
+        """Note the samples that were gathered since: those that the step will take are when their streams were seen."""
+        gathered, rows, keys = self._gathered, self._slab.view(), self._slab.keys
+        for at in range(self._followed, len(gathered.slots)):
+            slot, time_ms = gathered.slots[at], gathered.times_ms[at]
+            known = self._newest.get(slot) or (int(rows["time_ms"][slot]) if rows["samples"][slot] else -1, 0)
+            if time_ms > known[0]:
+                seen_ms = max(gathered.watermark_ms[at], time_ms)
+                self._newest[slot] = (time_ms, seen_ms)
+                heapq.heappush(self._heap, (seen_ms, keys[slot], slot))
+        self._followed = len(gathered.slots)
+
+    def _consider(self, limit_ms: int) -> None:
+        """Put the streams last seen before `limit_ms` into the heap; most takes look at few of a great many."""
+        if limit_ms <= self._considered_ms:
+            return
+        due = self._slots[(self._seen_ms >= self._considered_ms) & (self._seen_ms < limit_ms)]
+        rows, keys = self._slab.view(), self._slab.keys
+        for slot, seen_ms in zip(due.tolist(), rows["seen_ms"][due].tolist(), strict=True):
+            heapq.heappush(self._heap, (seen_ms, keys[slot], slot))
+        self._considered_ms = limit_ms

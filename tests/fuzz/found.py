@@ -1,0 +1,43 @@
+"""Inputs that once escaped, made small: by the claim that they broke, the reader and its bytes."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from tests.fuzz.stored_readers import ARTEFACT, MANIFEST, SEALED_ARTEFACT, SEALED_MANIFEST, WRITTEN
+
+DEEP = b"[" * 3000
+
+
+def _manifest(**changes: object) -> bytes:
+    stated = next(each.value for each in WRITTEN if each.key == MANIFEST)
+    return SEALED_MANIFEST.write({**msgspec.msgpack.decode(stated or b""), **changes})
+
+
+def _artefact_of_nothing() -> bytes:
+    tree = SEALED_ARTEFACT.parse(ARTEFACT)
+    assert isinstance(tree, dict)
+    tree["manifest"]["channels"] = []
+    return SEALED_ARTEFACT.write(tree)
+
+
+FOUND: dict[str, tuple[str, bytes]] = {
+    "nesting below an unknown key is undecodable": ("format json", b'{"timestamp":1,"value":1,"x":' + DEEP),
+    "a manifest's offset is not negative": ("manifest", _manifest(offset=-1)),
+    "a manifest's offset fits in 64 bits": ("manifest", _manifest(offset=2**63)),
+    "a manifest's watermark is not negative": ("manifest", _manifest(watermark_ms=-(2**63))),
+    "a manifest's watermark fits in 64 bits": ("manifest", _manifest(watermark_ms=2**64 - 1)),
+    "scores that are no UTF-8 are refused": ("score", b'{"schema_version":1,"topic":"metri\x8as"}'),
+    "scores with deep nesting are refused": ("score", b'{"x":' + DEEP),
+    "an alert that is no UTF-8 is refused": ("alert", b'{"schema_version":1,"alert_id":"\xff"}'),
+    "an alert with deep nesting is refused": ("alert", b'{"x":' + DEEP),
+    "a name without labels is read once, not once from each place": ("labels", b"{" + b"a" * 200_000),
+    "a model of no channels is none": ("artefact", _artefact_of_nothing()),
+    "an integer too large for a number is told": (
+        "table JSON lines",
+        json.dumps({"timestamp": 1, "v": 10**400}).encode(),
+    ),
+    "deep nesting in a line is told": ("table JSON lines", b'{"timestamp":1,"v":' + DEEP),
+}

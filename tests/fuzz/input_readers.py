@@ -1,0 +1,164 @@
+"""What reads records of the input topic: every format that can be configured, through the intake and a whole turn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from daemon import assembly, codec
+from daemon.alert_events import Group
+from daemon.config import Config, InputConfig, loads
+from daemon.engine import step
+from daemon.formats.point import TIME_MS_MAX
+from daemon.intake import Taken
+from daemon.memory import MemoryRecord
+from daemon.partitions import settle
+from daemon.state import PartitionState
+from daemon.types import RejectReason, TopicPartition
+from detectors.network import use_threads
+from detectors.scoring import Detector
+from tests.fuzz.engine import ACCEPTED, Reader
+from tests.fuzz.mutation import JSON
+
+HERE = TopicPartition("metrics", 0)
+STREAMS_MAX = 300
+RECORDS_PER_STATE = 400  # then the partition begins afresh, so that a run's memory is bounded ...
+RECORDS_PER_INTAKE = 20_000  # ... and so does the intake, which remembers many more routes than a fuzzer needs
+STAMP = 1_700_000_000
+EXAMPLES = Path(__file__).parent / "examples"
+REASONS = frozenset(get_args(RejectReason))
+
+JSON_EXAMPLES: tuple[object, ...] = (
+    {"timestamp": STAMP, "name": "cpu", "labels": {"host": "a", "mode": "user"}, "value": 1.5},
+    {"timestamp": STAMP * 1000, "name": "joint", "labels": {}, "values": {"cpu": 1, "mem": 2.5, "up": True}},
+    [
+        {"timestamp": f"2026-11-21T10:00:0{i}Z", "name": "mem", "labels": {"n": i, "b": True, "z": None}, "value": i}
+        for i in range(3)
+    ],
+    {"timestamp": STAMP + 0.25, "name": "", "value": None},
+    {"timestamp": STAMP * 1_000_000, "name": "tempé\U0001f321", "values": {"a": "text", "b": 3}},
+    # the same with its parts at other places
+    {"time": {"at": STAMP}, "metric": "cpu", "by": {"host": "a"}, "is": {"now": 1.5}},
+    {"time": {"at": STAMP}, "metric": "joint", "is": {"all": {"cpu": 1, "mem": 2.5}}},
+)
+TELEGRAF_EXAMPLES: tuple[object, ...] = (
+    {"name": "cpu", "tags": {"host": "a", "cpu": "cpu0"}, "fields": {"idle": 97.5, "user": 1}, "timestamp": STAMP},
+    {
+        "metrics": [
+            {"name": "joint", "tags": {}, "fields": {"cpu": 1, "mem": 2, "up": "yes"}, "timestamp": STAMP * 1000},
+            {"name": "system", "tags": {"host": "a"}, "fields": {"uptime_format": "1 day"}, "timestamp": STAMP},
+        ]
+    },
+)
+PATHS = "fields: {timestamp: time.at, name: metric, labels: by, value: is.now, values: is.all}"
+
+
+def input_readers() -> Iterator[Reader]:
+    """Yield a reader for each format that `input.format` may name, one with parts elsewhere, and one for a turn."""
+    for name in formats():
+        yield Reader(f"format {name}", intake(configured(name)), examples(name), shape=JSON, weight=6.0)
+    yield Reader("format json, parts elsewhere", intake(configured("json", PATHS)), examples("json"), (), JSON, 3.0)
+    yield Reader("turn", turn(configured("json")), examples("json"), shape=JSON, weight=0.6)
+
+
+def formats() -> tuple[str, ...]:
+    """Return the names of all formats, as the configuration knows them."""
+    return get_args(InputConfig.model_fields["format"].annotation)
+
+
+def examples(name: str) -> Sequence[bytes]:
+    """Return the examples of one format: those above, and the files in examples/FORMAT/; else everybody's."""
+    own = {"json": JSON_EXAMPLES, "telegraf_json": TELEGRAF_EXAMPLES}.get(name, ())
+    files = sorted((EXAMPLES / name).glob("*")) if (EXAMPLES / name).is_dir() else []
+    found = [*(json.dumps(each).encode() for each in own), *(path.read_bytes() for path in files)]
+    return found or [json.dumps(each).encode() for each in (*JSON_EXAMPLES, *TELEGRAF_EXAMPLES)]
+
+
+def configured(name: str, more: str = "") -> Config:
+    """Return a configuration that reads one format: one group scores two fields jointly, one takes the rest."""
+    return loads(
+        f"""
+        input: {{format: {name}, {more}}}
+        groups:
+          - name: joint
+            select: ['name="joint"']
+            channels: [cpu, mem]
+            max_streams: {STREAMS_MAX}
+            warmup_samples: 2
+          - name: rest
+            max_streams: {STREAMS_MAX}
+            warmup_samples: 2
+            model: {{hidden: 4, window: 4, bottleneck: 2}}
+        """,
+        "fuzz.yaml",
+        {},
+    )
+
+
+class _Partition:
+    """A partition that takes one record after the other and begins afresh now and then."""
+
+    def __init__(self, config: Config) -> None:
+        self._layouts = assembly.layouts(config)
+        self._config = config
+        self._intake = assembly.intake(config)
+        self._count = 0
+        self.state = PartitionState.empty(self._layouts, 0)
+
+    def take(self, value: bytes) -> Taken:
+        """Take one record and check what came of it."""
+        self._count += 1
+        if self._count % RECORDS_PER_STATE == 0:
+            self.state = PartitionState.empty(self._layouts, 0)
+        if self._count % RECORDS_PER_INTAKE == 0:
+            self._intake = assembly.intake(self._config)
+        record = MemoryRecord(self._count, -1, b"key", value, ())
+        taken = self._intake.take(HERE, [record], self.state)
+        letters = list(codec.dead_letters("dead", taken.rejected, [record], 100))
+        assert len(letters) == len(taken.rejected) <= 1
+        for each in taken.rejected:
+            assert each.reason in REASONS, each.reason
+            assert len(each.detail) <= 1000, f"a detail of {len(each.detail)} characters"
+        for part in taken.parts.values():
+            samples = part.samples
+            assert ((samples.times_ms >= 0) & (samples.times_ms < TIME_MS_MAX)).all(), "a time beyond all bounds"
+            assert not np.isinf(samples.values).any(), "an infinite value"
+            for slot in samples.slots:
+                part.slab.keys[slot].encode()  # half of a surrogate pair could never be written to a page
+        return taken
+
+
+def _outcome(taken: Taken) -> str:
+    if taken.rejected:
+        return f"{taken.rejected[0].reason}: {taken.rejected[0].detail}"
+    return ACCEPTED if taken.samples else "nothing in it"
+
+
+def intake(config: Config) -> Callable[[bytes], str]:
+    """Return what takes a record's value as the loop does, up to its samples and dead letters."""
+    partition = _Partition(config)
+    return lambda value: _outcome(partition.take(value))
+
+
+def turn(config: Config) -> Callable[[bytes], str]:
+    """Return what takes a record's value through a whole turn: step, apply, and everything that would be written."""
+    use_threads(1)
+    partition = _Partition(config)
+    groups = [Group(each.name, Detector(each.detector())) for each in config.groups]
+
+    def read(value: bytes) -> str:
+        taken = partition.take(value)
+        caused = step([(group, [taken.parts[group.name]]) for group in groups])
+        settle(partition.state, taken, caused.deltas)
+        for event in caused.alerts:
+            codec.decode_alert(codec.alert("alerts", event).value or b"")
+        for found in caused.scores:
+            for message in codec.scores("scores", found, None):
+                codec.decode_scores(message.value or b"")
+        return _outcome(taken)
+
+    return read
