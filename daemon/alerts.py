@@ -97,7 +97,7 @@ def advance(settings: AlertSettings, rows: Row, times_ms: NDArray[np.int64], sco
 
 
 def _signals(settings: AlertSettings, rows: Row, scores: F, guarded: Mask) -> NDArray[np.int8]:
-    level = 1.0 + settings.habituation * rows["alert_recent"]
+    level = 1.0 + np.minimum(settings.habituation * rows["alert_recent"], settings.habituation_max)
     held_off = (rows["alert_since"] > 0) & (rows["alert_since"] < settings.hold_off_samples)
     high = (scores >= level) & ~held_off
     signal = np.where(scores < settings.close_below, LOW, np.where(high, HIGH, HELD))

@@ -27,8 +27,8 @@ from daemon.ports import Broker
 from daemon.restore import RestoreSettings
 from daemon.telemetry import Telemetry
 from daemon.watch import Looked, Watch
+from detectors.dayzero import day_zero
 from detectors.network import use_threads
-from detectors.scoring import Detector
 
 BROKER_RETRY_SECONDS = 1.0
 EXIT_SHUTDOWN_LATE = 75
@@ -79,7 +79,7 @@ def _composed(
     learning = Learning(child_command(str(config_path)), assembly.schedules(config), telemetry.note)
     around.stack.callback(learning.close)
     groups = {
-        each.name: Group(each.name, Detector(detectors[each.name]), each.alert.severity, config.checksum())
+        each.name: Group(each.name, day_zero(detectors[each.name]), each.alert.severity, config.checksum())
         for each in config.groups
     }
     source, intake = broker.source(config.input.topics), assembly.intake(config)

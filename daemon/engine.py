@@ -21,7 +21,7 @@ from daemon.alert_events import (
 )
 from daemon.events import ForgetReason
 from daemon.types import DropReason, TopicPartition
-from detectors import adopt, scaling, scoring
+from detectors import adopt, scoring
 from detectors.scoring import Scored
 from detectors.settings import DetectorSettings
 from detectors.slab import Delta, Slab, no_slots, row_dtype
@@ -131,7 +131,7 @@ def _clear_fresh(work: Row) -> None:
     fresh = work["samples"] == 0
     if fresh.any():
         rows = work[fresh]
-        scaling.clear(rows)
+        scoring.clear(rows)
         work[fresh] = rows
 
 
@@ -200,7 +200,7 @@ class _GroupRun:
             return
         kept = rows[broken]
         fresh = np.zeros_like(kept)
-        scaling.clear(fresh)
+        scoring.clear(fresh)
         for name in ("time_ms", *(name for name, _, _ in alerts.FIELDS)):
             fresh[name] = kept[name]
         rows[broken] = fresh

@@ -16,7 +16,6 @@ from daemon.restore import Restore, RestoreSettings
 from daemon.state import PartitionState
 from daemon.types import Polled, Record, TopicPartition
 from detectors.adopt import adopt
-from detectors.scoring import Detector
 from detectors.slab import Delta, Slab
 
 Batch = Sequence[tuple[Group, Sequence[Part]]]
@@ -155,7 +154,7 @@ class Partitions:
                 self._watched.note(
                     events.ModelRefused(group, f"the rows of {partition} need model {model_id}: it is gone")
                 )
-                _adopt(state, group, LiveModel(Detector(self._watched.groups[group].detector.settings), {}, 0))
+                _adopt(state, group, LiveModel(self._watched.groups[group].detector, {}, 0))
 
     def _finish(self, partition: TopicPartition, restore: Restore) -> None:
         watched = self._watched

@@ -7,17 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import scaling, scoring, tail
+from detectors import readout, scaling, scoring, tail
 from detectors.channels import FAMILIES, SCALES
 from detectors.scoring import Detector
 
 Row = NDArray[np.void]
 Calibration = Mapping[str, NDArray[np.float32]]
 
-OF_MODEL = FAMILIES["model"]
-UNITS_OF_MODEL = slice(OF_MODEL.start * SCALES, OF_MODEL.stop * SCALES)
+UNITS_OF_MODEL = slice(0, FAMILIES["model"].stop * SCALES)
 CALIBRATED_SAMPLES = 50.0  # what a calibration counts for, in samples of the stream's own
-CALIBRATED_EXCESSES = 4.0
 ACCEPTED_SAMPLES = 300.0  # what an accepted location weighs against the samples that follow
 
 
@@ -27,14 +25,19 @@ def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
     The errors' statistics start from the `calibration` measured in training and soon follow the stream's own.
     """
     moved = rows.copy()
-    _clear_model_statistics(moved)
     moved["model_samples"] = 0.0
+    moved["error_square"] = 0.0
+    moved["smooth"][:, :, UNITS_OF_MODEL] = 0.0
+    moved["tail"][:, UNITS_OF_MODEL] = 0
+    if "readout_inverse" in (rows.dtype.names or ()):
+        readout.clear(moved)
     if detector.network is None or len(rows) == 0:
         return moved
     _rebuild_state(detector, moved)
-    for name, values in calibration.items():
-        moved[name][:, _columns_of(name)] = values
     if calibration:
+        moved["error_square"] = calibration["error_square"]
+        share = calibration["tail_share"].astype(np.float64)  # (SCALES, BINS + 1)
+        moved["tail"][:, UNITS_OF_MODEL] = np.round(share * CALIBRATED_SAMPLES * tail.SAMPLE_COUNT)
         moved["model_samples"] = CALIBRATED_SAMPLES
     return moved
 
@@ -46,42 +49,22 @@ def accept_level(rows: Row) -> Row:
     quickly for a while.
     """
     moved = rows.copy()
-    level = rows["local"].copy()  # (n, D)
-    moved["location"] += level * scaling.floored(rows)
-    moved["window"] -= level[:, None, :]
-    moved["forecast"] -= level
-    moved["local"] = 0.0
+    spread = scaling.floored(rows)
+    location = rows["location"] + rows["local"] * spread  # (n, D)
+    scoring.move_scale(moved, location, rows["spread"].copy())
+    moved["mean"] = location
     moved["observed"] = np.minimum(moved["observed"], ACCEPTED_SAMPLES)
     return moved
 
 
 def calibrate(rows: Row) -> dict[str, NDArray[np.float32]]:
     """Return the median of the network's error statistics over streams `rows` (n,) that it has scored for a while."""
-    result = {}
-    for name in _calibrated_fields():
-        result[name] = np.median(rows[name][:, _columns_of(name)], axis=0).astype(np.float32)
-        if name.endswith("_excesses"):
-            result[name] = np.minimum(result[name], CALIBRATED_EXCESSES)
-    return result
-
-
-def _calibrated_fields() -> list[str]:
-    tails = [f"{each.name}_{part}" for each in (scoring.ERROR_TAIL, scoring.FAMILY_TAIL) for part in tail.PARTS]
-    return ["error_mean", "error_variance", *tails]
-
-
-def _columns_of(name: str) -> slice:
-    """Return which columns of a field belong to the network."""
-    return (
-        UNITS_OF_MODEL
-        if name.startswith((scoring.ERROR_TAIL.name, "smooth"))
-        else (slice(0, 1) if name.startswith(scoring.FAMILY_TAIL.name) else OF_MODEL)
-    )
-
-
-def _clear_model_statistics(rows: Row) -> None:
-    for name in [*_calibrated_fields(), "smooth"]:
-        rows[name][:, _columns_of(name)] = 0.0
+    counts = rows["tail"][:, UNITS_OF_MODEL].astype(np.float64)  # (n, SCALES, BINS + 1)
+    share = counts / np.maximum(counts[..., :1], 1.0)
+    return {
+        "error_square": np.median(rows["error_square"], axis=0).astype(np.float32),
+        "tail_share": np.median(share, axis=0).astype(np.float32),
+    }
 
 
 def _rebuild_state(detector: Detector, rows: Row) -> None:

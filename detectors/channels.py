@@ -1,8 +1,8 @@
-"""Error channels: the different ways in which a sample can fail to be what its stream used to be.
+"""Errors: the different ways in which a sample can fail to be what its stream used to be.
 
-The network gives three (the newest sample's reconstruction, the whole window's, the forecast); plain arithmetic gives
-four more, which also answer while no model exists: the distance from the long-run level, from a local average, a
-change of the usual step size, and a value that repeats itself more often than it used to.
+The network gives two (what it makes of the newest sample, what it expected of it); plain arithmetic gives three more,
+which also answer while no model exists: the distance from the usual level, a change of the usual step size, and a
+value that repeats itself more often than it used to.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from detectors import scaling
 
 F = NDArray[np.float64]
 Row = NDArray[np.void]
+Mask = NDArray[np.bool_]
 
-NAMES: Final = ("newest", "window", "forecast", "level", "local", "spread", "repeat")
-FAMILIES: Final = {"model": slice(0, 3), "baseline": slice(3, 5), "spread": slice(5, 7)}
-PER_CHANNEL: Final = 5  # the first five are errors of single channels, in scaled units
-ALPHAS: Final = np.array([1.0, 0.22, 0.06, 0.02])  # time scales of the smoothing: about 1, 8, 32 and 100 samples
+NAMES: Final = ("model", "level", "spread", "repeat")
+FAMILIES: Final = {name: slice(i, i + 1) for i, name in enumerate(NAMES)}
+HEADS: Final = 2  # of the network: the newest sample, the forecast
+ALPHAS: Final = np.array([1.0, 0.22, 0.06, 0.03])  # time scales of the smoothing: about 1, 8, 32 and 64 samples
 SCALES: Final = len(ALPHAS)
 UNITS: Final = len(NAMES) * SCALES
 
@@ -29,17 +30,23 @@ STEP_ALPHA: Final = 1.0 / 24.0
 REPEATS_FREE: Final = 3.0  # so many repetitions in a row are a coincidence
 STEP_NONE: Final = 1e-6  # scaled units; a smaller step is a repetition
 STEP_FLOOR: Final = 0.005  # scaled units; below it a step counts as none
-SCALE_RATE_MIN: Final = 1.0 / 8000.0
-SCALE_FLOOR: Final = 0.005
+USUAL_RATE_MIN: Final = 1.0 / 8000.0
+
+SQUARE_RATE_MIN: Final = 1.0 / 32768.0
+SQUARE_FLOOR: Final = 1e-5  # scaled units, squared; an error that never was is no reason to shout later
+SQUARE_SHARE_MIN: Final = 0.01  # of the median over the channels
 SQUARE_MAX: Final = 1e4
+COVARIANCE_RATE_MIN: Final = 1.0 / 32768.0
+RIDGE: Final = 0.05  # of the mean variance
+JOINT_CHANNELS_MAX: Final = 64  # with more, channels count as independent: a row would be all covariance
 
 
 def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Return the row fields of the error channels of a stream of `channels` channels."""
+    """Return the row fields of the errors of a stream of `channels` channels."""
     return [
-        ("error_mean", "f4", (PER_CHANNEL, channels)),
-        ("error_variance", "f4", (PER_CHANNEL, channels)),
-        ("smooth", "f4", (UNITS,)),
+        ("error_square", "f4", (HEADS, channels)),  # usual square of the network's errors
+        *([("covariance", "f4", (channels, channels))] if _is_joint(channels) else []),
+        ("smooth", "f4", (2, UNITS)),  # two exponential averages in a row, at each time scale
         ("local", "f4", (channels,)),  # short exponential average of the scaled value
         ("step_now", "f4", (channels,)),  # recent and usual size of a step, in units of the value itself
         ("step_usual", "f4", (channels,)),
@@ -48,59 +55,76 @@ def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
     ]
 
 
-def per_channel(rows: Row, z: F, predicted: F, reconstruction: F | None) -> F:
-    """Return the errors (n, PER_CHANNEL, D) of the scaled sample `z` (n, D); NaN where the channel is missing.
+def clear(rows: Row) -> None:
+    """Set what does not begin at 0 in fresh rows."""
+    if "covariance" in (rows.dtype.names or ()):
+        rows["covariance"] = np.eye(rows["covariance"].shape[1], dtype=np.float32)
 
-    `predicted` (n, D) is what the network expected before it saw the sample, `reconstruction` (n, W, D) what it makes
-    of the window that ends with it, newest first; None without a network.
+
+def model_parts(rows: Row, errors: F) -> F:
+    """Return each channel's part (n, D) in the network's error, from `errors` (n, HEADS, D), NaN where missing.
+
+    One channel's error counts as it is. Several are squared and measured by their usual squares, or the loudest would
+    be all that is heard.
     """
-    errors = np.zeros((len(rows), PER_CHANNEL, z.shape[1]))
-    if reconstruction is not None:
-        apart = np.abs(reconstruction - rows["window"])  # (n, W, D)
-        errors[:, 0] = apart[:, 0]
-        errors[:, 1] = apart.mean(axis=1)
-        errors[:, 2] = np.abs(z - predicted)
-    errors[:, 3] = np.abs(z)
-    errors[:, 4] = np.abs(z - rows["local"])
-    result: F = np.where(np.isfinite(z)[:, None, :], errors, np.nan)
+    if errors.shape[2] == 1:
+        single: F = np.nan_to_num(np.abs(errors)).mean(axis=1)
+        return single
+    square = rows["error_square"].astype(np.float64)  # (n, HEADS, D)
+    least = np.maximum(SQUARE_SHARE_MIN * np.median(square, axis=2, keepdims=True), SQUARE_FLOOR)
+    relative = np.nan_to_num(errors**2 / np.maximum(square, least))
+    result: F = np.minimum(relative, SQUARE_MAX).mean(axis=1)
     return result
 
 
-def squares(rows: Row, errors: F) -> F:
-    """Return the squared errors (n, PER_CHANNEL, D), standardised by their own mean and deviation; 0 where missing.
+def level_parts(rows: Row, z: F) -> F:
+    """Return each channel's part (n, D) in the distance of the scaled sample `z` (n, D) from the usual level.
 
-    A deviation counts at least a tenth of the median over the channels: a channel that is never wrong must not shout.
+    Of several channels it is Hotelling's T-squared: what moves together usually may do so.
     """
-    deviation = np.sqrt(rows["error_variance"].astype(np.float64))
-    usual = np.median(deviation, axis=2, keepdims=True)
-    standard = (errors - rows["error_mean"]) / np.maximum(deviation, np.maximum(0.1 * usual, SCALE_FLOOR))
-    square: F = np.nan_to_num(np.minimum(standard * standard, SQUARE_MAX))
-    return square
+    if z.shape[1] == 1:
+        return np.nan_to_num(np.abs(z))
+    known = np.nan_to_num(z)
+    if not _is_joint(z.shape[1]):
+        return known**2
+    covariance = rows["covariance"].astype(np.float64)
+    mean = np.trace(covariance, axis1=1, axis2=2) / z.shape[1]
+    ridge = np.maximum(RIDGE * mean, SQUARE_FLOOR)[:, None, None] * np.eye(z.shape[1])
+    result: F = np.maximum(known * np.linalg.solve(covariance + ridge, known[..., None])[..., 0], 0.0)
+    return result
 
 
-def combined(rows: Row, square: F, present: F) -> F:
-    """Return one error for each name (n, K): the root of the mean square over the channels that are present."""
-    count = np.maximum(present.sum(axis=1), 1.0)[:, None]
-    error = np.sqrt(square.sum(axis=2) / count)  # (n, PER_CHANNEL)
+def combined(rows: Row, model: F, level: F, present: Mask) -> F:
+    """Return one error for each name (n, K), from the channels' parts and the row's steps and repetitions."""
+    count = np.maximum(present.sum(axis=1), 1)
     least = STEP_FLOOR * scaling.floored(rows)
     change = np.abs(np.log((rows["step_now"] + least) / (rows["step_usual"] + least)))  # (n, D)
     run = np.maximum(rows["repeats"] - REPEATS_FREE, 0.0)
     stuck = np.log((1.0 + run) / (1.0 + rows["repeats_usual"]))  # (n, D)
-    return np.concatenate([error, change.max(axis=1)[:, None], np.maximum(stuck.max(axis=1), 0.0)[:, None]], axis=1)
+    means = (model.sum(axis=1) / count, level.sum(axis=1) / count)
+    return np.stack([*means, change.max(axis=1), np.maximum(stuck.max(axis=1), 0.0)], axis=1)
 
 
 def smoothed(rows: Row, error: F) -> F:
-    """Move the exponential averages of the errors (n, K) at every time scale and return them, (n, K * SCALES)."""
-    wide = np.repeat(error, SCALES, axis=1)  # (n, K * SCALES)
-    rows["smooth"] += np.tile(ALPHAS, len(NAMES)) * (wide - rows["smooth"])
-    result: F = rows["smooth"].astype(np.float64)
+    """Move the averages of the errors (n, K) at every time scale and return them, (n, UNITS), in scaled units.
+
+    Two exponential averages in a row come near the plain mean of the last few samples, without keeping them.
+    """
+    rate = np.tile(np.where(ALPHAS < 1.0, 2.0 * ALPHAS, 1.0), len(NAMES))
+    first, second = rows["smooth"][:, 0], rows["smooth"][:, 1]
+    first += rate * (np.repeat(error, SCALES, axis=1) - first)
+    second += rate * (first - second)
+    result = second.astype(np.float64)
+    if rows["local"].shape[1] > 1:
+        squares = slice(0, FAMILIES["level"].stop * SCALES)
+        result[:, squares] = np.sqrt(result[:, squares])
     return result
 
 
-def margin(rows: Row, error: int) -> F:
-    """Return how far off (n, D) the value usually is at most: mean plus three deviations of the named error."""
-    deviation = np.sqrt(rows["error_variance"][:, error].astype(np.float64))
-    result: F = np.maximum(rows["error_mean"][:, error] + 3.0 * deviation, SCALE_FLOOR)
+def margin(rows: Row, *, trained: bool) -> F:
+    """Return how far off (n, D) the expectation usually is at most: three times its usual error."""
+    usual = np.sqrt(rows["error_square"][:, 1].astype(np.float64)) if trained else np.ones(rows["local"].shape)
+    result: F = np.maximum(3.0 * usual, 3.0 * STEP_FLOOR)
     return result
 
 
@@ -113,21 +137,34 @@ def follow(rows: Row, z: F, difference: F) -> None:
     rows["repeats"] = np.where(np.isfinite(difference), np.where(same, rows["repeats"] + 1.0, 0.0), rows["repeats"])
 
 
-def learn(rows: Row, errors: F, difference: F, seen: F, weight: F) -> None:
-    """Let the errors (n, PER_CHANNEL, D) and steps (n, D) enter their running means by `weight` (n,).
+def learn_model(rows: Row, errors: F, seen: F, learning: Mask) -> None:
+    """Let the network's errors (n, HEADS, D) enter their usual squares; `seen` (n,) counts those before."""
+    rate = np.maximum(1.0 / (seen + 1.0), SQUARE_RATE_MIN) * learning
+    square = rows["error_square"]
+    square += np.nan_to_num(rate[:, None, None] * (errors**2 - square))
 
-    `seen` (n, PER_CHANNEL) counts each error's samples before this one.
-    """
-    rate = np.maximum(2.0 / (seen + 2.0), SCALE_RATE_MIN) * weight[:, None]  # (n, PER_CHANNEL)
-    mean, variance = rows["error_mean"], rows["error_variance"]
-    pull = errors - mean
-    # a single wild error must not move the statistics: its pull is bounded once they are known
-    bound = np.where(seen[:, :, None] < 30, np.inf, 6.0 * np.sqrt(variance) + 5.0 * SCALE_FLOOR)
-    pull = np.nan_to_num(np.clip(pull, -bound, bound))
-    each = rate[:, :, None] * np.isfinite(errors)
-    mean += each * pull
-    variance += each * ((1.0 - each) * pull * pull - variance)
+
+def learn(rows: Row, z: F, difference: F, seen: F, learning: Mask) -> None:
+    """Let the sample `z` and its steps (n, D) enter what is usual, where `learning` (n,); `seen` (n,) counts before."""
+    rate = (np.maximum(2.0 / (seen + 2.0), USUAL_RATE_MIN) * learning)[:, None]
     spread = scaling.floored(rows)
     step = np.minimum(np.abs(difference) * spread, 8.0 * np.maximum(rows["step_usual"], 10 * STEP_FLOOR * spread))
-    rows["step_usual"] += np.nan_to_num(rate[:, -1:] * (step - rows["step_usual"]))
-    rows["repeats_usual"] += rate[:, -1:] * (rows["repeats"] - rows["repeats_usual"])
+    rows["step_usual"] += np.nan_to_num(rate * (step - rows["step_usual"]))
+    rows["repeats_usual"] += rate * (rows["repeats"] - rows["repeats_usual"])
+    if "covariance" in (rows.dtype.names or ()):
+        known = np.nan_to_num(z)
+        slow = np.maximum(1.0 / (seen + 2.0), COVARIANCE_RATE_MIN) * learning
+        covariance = rows["covariance"]
+        covariance += slow[:, None, None] * (known[:, :, None] * known[:, None, :] - covariance)
+
+
+def rescale(rows: Row, ratio: F, shift: F) -> None:
+    """Go over to values that are `ratio` (n, D) times the old ones plus `shift` (n, D)."""
+    rows["local"] = rows["local"] * ratio + shift
+    rows["error_square"] *= (ratio**2)[:, None, :]
+    if "covariance" in (rows.dtype.names or ()):
+        rows["covariance"] *= ratio[:, :, None] * ratio[:, None, :]
+
+
+def _is_joint(channels: int) -> bool:
+    return 1 < channels <= JOINT_CHANNELS_MAX

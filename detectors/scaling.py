@@ -1,8 +1,8 @@
-"""Causal robust scaling: raw values to units of the stream's own spread, using nothing but the past.
+"""Causal scaling: raw values to units of the stream's own spread, using nothing but the past.
 
-A channel that never falls (apart from resets) is recognised as a counter and becomes a rate per second. Location and
-spread are clipped running means: expanding at first, forgetting slowly later, so that a service that runs for months
-follows a world that changes.
+A channel that never falls (apart from resets) is recognised as a counter and becomes a rate per second. Mean and
+deviation are followed all the time, but taken over as location and spread only now and then: at the powers of two of
+the samples seen, later every few thousand. Between these a level that moves is seen to move, instead of being followed.
 """
 
 from __future__ import annotations
@@ -10,11 +10,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors import epochs
+
 F = NDArray[np.float64]
 Row = NDArray[np.void]
+Mask = NDArray[np.bool_]
 
-FORGET_RATE = 1.0 / 4000.0
-CLIP_SPREADS = 4.0  # a single sample moves location and spread as if it lay at most so far out
+MOMENT_RATE_MIN = 1.0 / 8192.0  # forgetting: the moments remember about so many samples
+CLIP_SPREADS = 10.0  # a single sample moves the moments as if it lay at most so far out
+CLIP_FROM_SAMPLES = 20
+EPOCH_SAMPLES_MAX = 4096  # location and spread are renewed at the powers of two, later every so many samples
+FIRST_SPREAD_SHARE = 0.1  # of the location, while there are too few samples to tell
 SPREAD_FLOOR_SHARE = 0.002  # of the location: what is smaller is no change worth a page
 SPREAD_FLOOR = 1e-9
 SCALED_MAX = 100.0  # bound for the network's sake; no squashing below it
@@ -28,9 +34,11 @@ def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return the row fields of the scaling of `channels` channels."""
     return [
         ("raw_last", "f8", (channels,)),  # last raw value, NaN before the first
-        ("location", "f8", (channels,)),
+        ("location", "f8", (channels,)),  # in use, with the spread, since they were last renewed
         ("spread", "f8", (channels,)),
-        ("observed", "f4", (channels,)),  # samples that location and spread rest on
+        ("mean", "f8", (channels,)),  # of all samples, the latest weighing a little more
+        ("variance", "f8", (channels,)),
+        ("observed", "f4", (channels,)),  # samples that mean and variance rest on
         ("rises", "f4", (channels,)),
         ("falls", "f4", (channels,)),
         ("steps", "f4", (channels,)),
@@ -74,7 +82,7 @@ def _recognise_counters(rows: Row, values: F) -> None:
     monotone = (rows["falls"] <= RESET_SHARE_MAX * rows["steps"]) & (rows["rises"] >= RISE_SHARE_MIN * rows["steps"])
     found = due & monotone & (rows["counter"] == 0) & (values >= 0)
     rows["counter"] = np.where(found, 1.0, rows["counter"])
-    for name in ("location", "spread", "observed"):
+    for name in ("location", "spread", "mean", "variance", "observed"):
         rows[name] = np.where(found, 0.0, rows[name])
 
 
@@ -86,23 +94,33 @@ def scaled(rows: Row, level: F) -> F:
 
 def floored(rows: Row) -> F:
     """Return the spread (n, D) that divides: never so small that a constant series' least step is a catastrophe."""
-    floor = np.maximum(SPREAD_FLOOR_SHARE * np.abs(rows["location"]), SPREAD_FLOOR)
-    result: F = np.maximum(rows["spread"], floor)
+    result: F = np.maximum(rows["spread"], _least_spread(rows["location"]))
     return result
 
 
-def learn(rows: Row, level: F, weight: F) -> None:
-    """Let the levels (n, D) enter location and spread, each row by its `weight` (n,), 0 to 1."""
-    known = np.isfinite(level) & (weight > 0)[:, None]
-    if not known.any():
-        return
+def learn(rows: Row, level: F, learning: Mask) -> Mask:
+    """Let the levels (n, D) enter mean and variance where `learning` (n,); return where (n, D) an epoch ends.
+
+    There `renewed` has another location and spread to give, and whoever keeps scaled values must go over to them.
+    """
+    known = np.isfinite(level) & learning[:, None]
     rows["observed"] += known
-    rate = np.where(known, np.maximum(2.0 / (rows["observed"] + 1.0), FORGET_RATE) * weight[:, None], 0.0)
-    value = np.where(known, level, rows["location"])
-    reach = np.where(rows["observed"] < 20, np.inf, CLIP_SPREADS * 1.5 * floored(rows))
-    pull = np.clip(value - rows["location"], -reach, reach)
-    rows["location"] += rate * pull
-    # 1.25 times the mean absolute deviation is the standard deviation of a Gaussian; the first sample deviates from
-    # nothing: its whole level would count as spread, and be felt for thousands of samples
-    deviation = np.where(rows["observed"] > 1, 1.25 * np.abs(pull), 0.0)
-    rows["spread"] += rate * (deviation - rows["spread"])
+    rate = np.where(known, np.maximum(1.0 / np.maximum(rows["observed"], 1.0), MOMENT_RATE_MIN), 0.0)
+    reach = CLIP_SPREADS * np.maximum(np.sqrt(rows["variance"]), _least_spread(rows["mean"]))
+    pull = np.where(known, level - rows["mean"], 0.0)
+    pull = np.where(rows["observed"] < CLIP_FROM_SAMPLES, pull, np.clip(pull, -reach, reach))
+    rows["mean"] += rate * pull
+    rows["variance"] += rate * ((1.0 - rate) * pull * pull - rows["variance"])
+    return known & epochs.ends(rows["observed"], EPOCH_SAMPLES_MAX)
+
+
+def renewed(rows: Row, due: Mask) -> tuple[F, F]:
+    """Return location and spread (n, D) as they are from now on: renewed where `due` (n, D), else those in use."""
+    few = rows["observed"] < 4
+    spread = np.sqrt(rows["variance"])
+    spread = np.where(few, np.maximum(spread, FIRST_SPREAD_SHARE * np.abs(rows["mean"])), spread)
+    return np.where(due, rows["mean"], rows["location"]), np.where(due, spread, rows["spread"])
+
+
+def _least_spread(location: F) -> F:
+    return np.maximum(SPREAD_FLOOR_SHARE * np.abs(location), SPREAD_FLOOR)

@@ -11,10 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import channels, scaling, tail, threshold
+from detectors import channels, readout, scaling, tail, threshold
 from detectors.channels import FAMILIES, SCALES
 from detectors.settings import DetectorSettings
-from detectors.tail import Tail
 
 F = NDArray[np.float64]
 F4 = NDArray[np.float32]
@@ -23,19 +22,12 @@ Mask = NDArray[np.bool_]
 
 DAY_MS = 86_400_000.0
 MODEL_WARMUP_SAMPLES = 100  # after a swap, before the network's errors count
-FAMILY_WEIGHTS = np.array([1.0, 0.7, 1.0])  # distances from a level are noisier than they look
-LEARN_DECADES_MAX = 5.0  # from one decade below this on, a sample teaches less and less
-LEARN_WEIGHT_MIN = 0.1
-PEAK_SHARE = 0.25  # of the largest decades beside the mean
+SHIELDED_TAIL_SAMPLES = 40  # of an open alert, which the tails still learn
+FAMILY_WEIGHTS = np.array([1.0, 1.0, 0.7, 0.5])  # steps and repetitions come in bursts: their decades are worth less
 CLOCK_INPUTS = 2  # sine and cosine of the time of day
 STEP_INPUT_MAX = 20.0  # scaled units; bounds the network's difference input
 
-ERROR_TAIL = Tail("error_tail", floor=0.05, shape_max=0.4)
-# decades of a calibrated error are exponential: their own tail has nearly no shape
-FAMILY_TAIL = Tail("family_tail", floor=0.05, shape_max=0.1)
-_OF_MODEL = np.arange(len(channels.NAMES)) < FAMILIES["model"].stop
-_UNIT_OF_MODEL = np.repeat(_OF_MODEL, SCALES)
-_FAMILY_OF_MODEL = np.arange(len(FAMILIES)) == 0
+_OF_MODEL = np.repeat(np.arange(len(channels.NAMES)) < FAMILIES["model"].stop, SCALES)  # (UNITS,)
 
 
 class Advanced(Protocol):
@@ -63,7 +55,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """One group's settings and, once trained, its network; immutable, swapped whole."""
+    """One group's settings and its network; immutable, swapped whole. Without a network it is the baseline."""
 
     settings: DetectorSettings
     network: Network | None = None
@@ -78,9 +70,9 @@ class Scored:
     surprise: F  # (n,) decades
     level: F  # (n, D) what was scored: the value, or a counter's rate; NaN where missing
     expected: F  # (n, D)
-    margin: F  # (n, D) usual size of the forecast's error times three
+    margin: F  # (n, D) three times the usual size of the forecast's error
     share: F  # (n, D) each channel's part in the error, sums to 1
-    family: F  # (n, 3) decades of each family of error channels
+    family: F  # (n, families) decades of each family of errors
 
 
 def fields(settings: DetectorSettings) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -98,10 +90,19 @@ def fields(settings: DetectorSettings) -> list[tuple[str, str, tuple[int, ...]]]
         ("forecast", "f4", (width,)),
         *scaling.fields(width),
         *channels.fields(width),
-        *tail.fields(ERROR_TAIL.name, channels.UNITS),
-        *tail.fields(FAMILY_TAIL.name, len(FAMILIES)),
-        *threshold.fields(),
+        *(readout.fields(model.hidden, width) if settings.readout == "rls" else []),
+        ("shielded", "f4", ()),  # consecutive samples under an open alert
+        tail.field("tail", channels.UNITS),
+        *threshold.fields(settings.threshold),
     ]
+
+
+def clear(rows: Row) -> None:
+    """Set what does not begin at 0 in fresh rows."""
+    scaling.clear(rows)
+    channels.clear(rows)
+    if "readout_inverse" in (rows.dtype.names or ()):
+        readout.clear(rows)
 
 
 def score(detector: Detector, rows: Row, times_ms: NDArray[np.int64], values: F, protected: Mask) -> Scored:
@@ -115,30 +116,27 @@ def score(detector: Detector, rows: Row, times_ms: NDArray[np.int64], values: F,
     _forget_across_gaps(detector, rows, seconds, fresh)
     level = scaling.levels(rows, values, seconds)
     z = scaling.scaled(rows, level)  # (n, D), NaN where missing
-    previous = rows["window"][:, 0].astype(np.float64)
-    difference = np.where((rows["window_filled"] > 0)[:, None], z - previous, 0.0)
-    errors, predicted = _errors(detector, rows, z, difference, times_ms)
-    square = channels.squares(rows, errors)
-    present = np.isfinite(z).astype(np.float64)
+    difference = np.where((rows["window_filled"] > 0)[:, None], z - rows["window"][:, 0].astype(np.float64), 0.0)
+    errors, predicted = _errors(detector, rows, z, difference, times_ms, ~protected)
+    present = np.isfinite(z)
+    parts = channels.model_parts(rows, errors), channels.level_parts(rows, z)  # both (n, D)
     channels.follow(rows, z, difference)
-    smooth = channels.smoothed(rows, channels.combined(rows, square, present))
-    means = family_means(ERROR_TAIL.decades(rows, smooth))
-    family = _decades(rows, means)
+    smooth = channels.smoothed(rows, channels.combined(rows, *parts, present))
+    family = _family_decades(rows, smooth)
     surprise: F = (family * FAMILY_WEIGHTS).max(axis=1)
     result = threshold.score(detector.settings.threshold, rows, surprise)
     warm = rows["samples"] >= detector.settings.warmup_samples
-    margin = channels.margin(rows, 2 if detector.network else 4)
-    spread, location = scaling.floored(rows), rows["location"].copy()
+    spread = scaling.floored(rows)
     scored = Scored(
         score=np.where(warm, result, np.nan),
         surprise=surprise,
         level=level,
-        expected=location + spread * predicted,
-        margin=spread * margin,
-        share=_shares(square, trained=detector.network is not None),
+        expected=rows["location"] + spread * predicted,
+        margin=spread * channels.margin(rows, trained=detector.network is not None),
+        share=_shares(parts, family),
         family=family,
     )
-    _learn(rows, _Observed(level, errors, difference, smooth, means, surprise), _learning_weight(surprise, protected))
+    _learn(detector.settings, rows, _Observed(level, z, errors, difference, smooth, surprise), ~protected)
     _advance_clock(rows, times_ms, seconds, fresh)
     return scored
 
@@ -151,8 +149,13 @@ def _forget_across_gaps(detector: Detector, rows: Row, seconds: F, fresh: Mask) 
             rows[name][gap] = 0.0
 
 
-def _errors(detector: Detector, rows: Row, z: F, difference: F, times_ms: NDArray[np.int64]) -> tuple[F, F]:
-    """Put the sample into the window, take one step of the network, and return errors and expectation."""
+def _errors(
+    detector: Detector, rows: Row, z: F, difference: F, times_ms: NDArray[np.int64], learning: Mask
+) -> tuple[F, F]:
+    """Put the sample into the window and take one step of the network.
+
+    Returns its errors (n, HEADS, D), NaN where there are none, and what was expected of the sample (n, D).
+    """
     # without a network the local average is the expectation
     predicted = (rows["forecast"] if detector.network else rows["local"]).astype(np.float64)  # (n, D)
     filled = np.where(np.isfinite(z), z, predicted)
@@ -161,12 +164,21 @@ def _errors(detector: Detector, rows: Row, z: F, difference: F, times_ms: NDArra
     window[:, 0] = filled
     rows["window_filled"] = np.minimum(rows["window_filled"] + 1, window.shape[1])
     if detector.network is None:
-        return channels.per_channel(rows, z, predicted, None), predicted
+        return np.full((len(rows), channels.HEADS, z.shape[1]), np.nan), predicted
     moved = detector.network.advance(inputs(filled, difference, times_ms), rows["hidden"], rows["cell"])
-    errors = channels.per_channel(rows, z, predicted, moved.reconstruction.astype(np.float64))
-    rows["hidden"], rows["cell"], rows["forecast"] = moved.hidden, moved.cell, moved.forecast
+    rows["hidden"], rows["cell"] = moved.hidden, moved.cell
+    ahead = (z - predicted).astype(np.float32)
+    if detector.settings.readout == "rls":
+        readout.learn_next(rows, ahead, learning)
+        newest = readout.learn_newest(rows, moved.hidden, moved.reconstruction[:, 0], z.astype(np.float32), learning)
+        rows["forecast"] = readout.forecast(rows, moved.hidden, moved.forecast)
+    else:
+        newest = (z - moved.reconstruction[:, 0]).astype(np.float32)
+        rows["forecast"] = moved.forecast
     rows["model_samples"] += 1
-    return errors, predicted
+    # the first sample was not expected
+    ahead = np.where((rows["model_samples"] > 1)[:, None], ahead, 0.0)
+    return np.stack([newest, ahead], axis=1).astype(np.float64), predicted
 
 
 def inputs(z: F, difference: F, times_ms: NDArray[np.int64]) -> F4:
@@ -177,23 +189,18 @@ def inputs(z: F, difference: F, times_ms: NDArray[np.int64]) -> F4:
     return np.concatenate([z, step, clock], axis=-1).astype(np.float32)
 
 
-def _decades(rows: Row, means: F) -> F:
-    """Return the decades (n, families) of the families' means; the network's count once it is warm."""
-    family: F = FAMILY_TAIL.decades(rows, means)
-    trained = rows["model_samples"] >= MODEL_WARMUP_SAMPLES
-    family[:, 0] = np.where(trained, family[:, 0], 0.0)
+def _family_decades(rows: Row, smooth: F) -> F:
+    """Return the decades (n, families): the mean over a family's errors and time scales; the network's once warm."""
+    decades = tail.decades(rows["tail"], smooth)  # (n, UNITS)
+    slices = [slice(part.start * SCALES, part.stop * SCALES) for part in FAMILIES.values()]
+    family: F = np.stack([decades[:, part].mean(axis=1) for part in slices], axis=1)
+    family[:, 0] = np.where(rows["model_samples"] > MODEL_WARMUP_SAMPLES, family[:, 0], 0.0)
     return family
 
 
-def family_means(decades: F) -> F:
-    """Return the mean decades (n, families) over the channels and time scales of each family."""
-    parts = [decades[:, part.start * SCALES : part.stop * SCALES] for part in FAMILIES.values()]
-    return np.stack([(1.0 - PEAK_SHARE) * part.mean(axis=1) + PEAK_SHARE * part.max(axis=1) for part in parts], axis=1)
-
-
-def _shares(square: F, *, trained: bool) -> F:
-    """Return each channel's share (n, D) in the error; without any error all are equal."""
-    weight = square.sum(axis=1) if trained else square[:, 3:].sum(axis=1)
+def _shares(parts: tuple[F, F], family: F) -> F:
+    """Return each channel's share (n, D) in the more surprising of the two errors; without any, all are equal."""
+    weight = np.where((family[:, 0] >= family[:, 1])[:, None], *parts)
     total = weight.sum(axis=1, keepdims=True)
     share: F = np.where(total > 0, weight / np.maximum(total, 1e-12), 1.0 / weight.shape[1])
     return share
@@ -204,32 +211,53 @@ class _Observed:
     """What a wave measured and the rows may now learn."""
 
     level: F
+    z: F
     errors: F
     difference: F
     smooth: F
-    means: F
     surprise: F
 
 
-def _learning_weight(surprise: F, protected: Mask) -> F:
-    """Return how much each sample (n,) may teach: nothing under an open alert, little when it is most surprising.
+def _learn(settings: DetectorSettings, rows: Row, observed: _Observed, learning: Mask) -> None:
+    """Let the wave's samples enter every running statistic where `learning` (n,): not under an open alert.
 
-    Little is not nothing: a stream that has changed for good is learnt in the end.
+    The tails go on learning for a while: an error that has just been told is not as improbable a second time.
     """
-    return np.where(protected, 0.0, np.clip(LEARN_DECADES_MAX - surprise, LEARN_WEIGHT_MIN, 1.0))
-
-
-def _learn(rows: Row, observed: _Observed, weight: F) -> None:
-    """Let the wave's samples, by their weight in `weight` (n,), enter every running statistic."""
-    samples = rows["samples"].astype(np.float64)[:, None]  # (n, 1)
+    samples = rows["samples"].astype(np.float64)  # (n,)
     # this sample has been counted by the network already
-    model_samples = np.maximum(rows["model_samples"].astype(np.float64) - 1.0, 0.0)[:, None]
-    errors_seen = np.where(_OF_MODEL[: channels.PER_CHANNEL], model_samples, samples)
-    ERROR_TAIL.learn(rows, observed.smooth, np.where(_UNIT_OF_MODEL, model_samples, samples), weight)
-    FAMILY_TAIL.learn(rows, observed.means, np.where(_FAMILY_OF_MODEL, model_samples, samples), weight)
-    threshold.learn(rows, observed.surprise, samples[:, 0], weight)
-    channels.learn(rows, observed.errors, observed.difference, errors_seen, weight)
-    scaling.learn(rows, observed.level, weight)
+    model_samples = np.maximum(rows["model_samples"].astype(np.float64) - 1.0, 0.0)
+    seen = np.where(_OF_MODEL, model_samples[:, None], samples[:, None])  # (n, UNITS)
+    rows["shielded"] = np.where(learning, 0.0, rows["shielded"] + 1.0)
+    tail.learn(rows["tail"], observed.smooth, rows["shielded"] <= SHIELDED_TAIL_SAMPLES, tail.halves(seen + 1.0))
+    threshold.learn(settings.threshold, rows, observed.surprise, samples, learning)
+    channels.learn_model(rows, observed.errors, model_samples, learning)
+    channels.learn(rows, observed.z, observed.difference, samples, learning)
+    due = scaling.learn(rows, observed.level, learning)
+    if due.any():
+        _renew_scale(rows, due)
+
+
+def _renew_scale(rows: Row, due: Mask) -> None:
+    location, spread = scaling.renewed(rows, due)
+    some = due.any(axis=1)
+    part = rows[some]
+    move_scale(part, location[some], spread[some])
+    rows[some] = part
+
+
+def move_scale(rows: Row, location: F, spread: F) -> None:
+    """Go over to another location and spread (n, D), and everything that is kept in scaled units with it."""
+    before, old = rows["location"].copy(), scaling.floored(rows)
+    known = rows["observed"] > 1  # the very first scale has nothing before it
+    rows["location"], rows["spread"] = location, spread
+    now = scaling.floored(rows)
+    ratio = np.where(known, np.clip(old / now, 1e-6, 1e6), 1.0)
+    shift = np.where(known, np.clip((before - location) / now, -scaling.SCALED_MAX, scaling.SCALED_MAX), 0.0)
+    rows["window"] = rows["window"] * ratio[:, None] + shift[:, None]
+    rows["forecast"] = rows["forecast"] * ratio + shift
+    channels.rescale(rows, ratio, shift)
+    if "readout_inverse" in (rows.dtype.names or ()):
+        readout.rescale(rows, ratio)
 
 
 def _advance_clock(rows: Row, times_ms: NDArray[np.int64], seconds: F, fresh: Mask) -> None:

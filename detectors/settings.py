@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Decoder = Literal["lstm", "mlp", "linear"]
+Readout = Literal["shared", "rls"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
     """Shape of the LSTM autoencoder; part of the artefact, so a change means a new model."""
 
-    hidden: int = 32  # width of hidden and cell state
+    hidden: int = 16  # width of hidden and cell state
     window: int = 16  # samples that the decoder reconstructs, newest first
     bottleneck: int = 6  # width of the code between encoder and decoder
     decoder: Decoder = "mlp"
@@ -36,9 +37,9 @@ class TrainingSettings:
 
 @dataclass(frozen=True, slots=True)
 class StaticThreshold:
-    """A fixed limit on the surprise (mean -log10 tail probability of the error channels)."""
+    """A fixed limit on the surprise (mean -log10 tail probability over the time scales of an error)."""
 
-    limit: float = 2.0
+    limit: float = 1.5
     kind: Literal["static"] = "static"
 
 
@@ -54,7 +55,7 @@ class SigmaThreshold:
 class QuantileThreshold:
     """The level that the stream's own surprise exceeds with probability 1 - `quantile`."""
 
-    quantile: float = 0.99
+    quantile: float = 0.999
     kind: Literal["quantile"] = "quantile"
 
 
@@ -77,8 +78,9 @@ class AlertSettings:
     close_below: float = 0.7  # an open alert starts to close below this score ...
     close_after_samples: int = 5  # ... and closes after so many samples there
     hold_off_samples: int = 100  # no second alert opens within so many samples of the last one
-    habituation: float = 0.05  # each recent alert raises the score that the next one needs by this much
-    habituation_half_life_samples: int = 2000
+    habituation: float = 0.1  # each recent alert raises the score that the next one needs by this much
+    habituation_max: float = 0.4  # but never by more than this
+    habituation_half_life_samples: int = 4000
     accept_after_samples: int = 288  # a level that persists so long under an open alert is accepted as normal
     worsening: float = 1.5  # an open alert is updated when its score grows by this factor
     silence_intervals: float = 20.0  # a stream is silent after so many of its usual intervals; 0 switches it off
@@ -90,6 +92,7 @@ class DetectorSettings:
 
     channels: tuple[str, ...] = ("value",)
     model: ModelSettings = field(default_factory=ModelSettings)
+    readout: Readout = "rls"  # what reads the hidden state: the group's heads alone, or also each stream's own on top
     training: TrainingSettings = field(default_factory=TrainingSettings)
     threshold: Threshold = field(default_factory=StaticThreshold)
     alert: AlertSettings = field(default_factory=AlertSettings)

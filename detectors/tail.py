@@ -1,109 +1,118 @@
-"""How improbable an error is: a streaming tail model, a few numbers for each error channel and time scale.
+"""How improbable an error is: a histogram of the stream's own past errors, with a Pareto tail where it runs out.
 
-Below the 98 % quantile the probability is interpolated in the logarithm of the error; above it the excess follows a
-generalised Pareto distribution fitted by moments (Pickands 1975; Hosking and Wallis 1987). The result is counted in
-decades: 0 for an ordinary error, 3 for one that is exceeded once in a thousand samples.
+The histogram counts on a logarithmic grid. At every epoch all counts are halved, so that the start of a stream, when
+little was known, weighs less and less. Above the 98 % quantile the excess follows a generalised Pareto distribution
+fitted by moments (Pickands 1975; Hosking and Wallis 1987). The result is counted in decades: 0 for an ordinary error,
+3 for one that is exceeded once in a thousand samples.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors import epochs
+
 F = NDArray[np.float64]
-Row = NDArray[np.void]
+Counts = NDArray[np.uint16]
+Mask = NDArray[np.bool_]
 
-PARTS = ("center", "variance", "edge", "excess", "excess2", "excesses")
+BINS: Final = 32
+LOWEST: Final = -5.5  # natural logarithm of the error at which the grid begins; what lies below counts as that
+STEP: Final = 0.34
+SAMPLE_COUNT: Final = 2  # what a sample counts: so much that a halving leaves something of it
+EPOCH_SAMPLES_MAX: Final = 16_384  # with it a count stays below 2 ** 16
+HALVING_FROM_SAMPLES: Final = 64
 
-TAIL_SHARE = 0.02  # of the samples lie in the modelled tail
-TAIL_DECADES = -np.log10(TAIL_SHARE)
-MEDIAN_DECADES = np.log10(2.0)
-PRIOR_EXCESSES = 8.0  # weight of the prior on the size of an excess, in samples of the tail
-RATE_MIN = 1.0 / 4000.0  # forgetting: about so many samples are remembered
-EXCESS_RATE_MIN = 1.0 / 200.0
-EXCESSES_SLOW = 30.0  # a single long excess must not make itself ordinary while it lasts
-DECADES_MAX = 12.0  # more is not distinguishable and would drown the other channels
+TAIL_SHARE: Final = 0.02  # of the samples lie in the modelled tail
+PRIOR_EXCESSES: Final = 4.0  # weight of the prior on the size of an excess, in samples of the tail
+PRIOR_EXCESS_SHARE: Final = 0.25  # of the edge
+SHAPE_MAX: Final = 0.9  # how heavy the Pareto tail may be
+DECADES_MAX: Final = 12.0  # more is not distinguishable and would drown the other errors
+
+_EDGES: Final = LOWEST + STEP * np.arange(BINS + 1)
+_MIDDLES: Final = np.exp(_EDGES[:-1] + 0.5 * STEP)
 
 
-def fields(name: str, units: int) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Return the row fields of `units` tails that share the prefix `name`."""
-    return [(f"{name}_{part}", "f4", (units,)) for part in PARTS]
+def field(name: str, units: int) -> tuple[str, str, tuple[int, ...]]:
+    """Return the row field of `units` histograms: how much lies at or above each edge of the grid."""
+    return (name, "u2", (units, BINS + 1))
 
 
-class Tail:
-    """The tails of a block of rows, read and updated in place; every array is (n, units)."""
+def halves(samples: F) -> Mask:
+    """Return where all counts are halved after so many `samples`: at the end of every epoch but the shortest."""
+    return epochs.ends(samples, EPOCH_SAMPLES_MAX) & (samples >= HALVING_FROM_SAMPLES)
 
-    def __init__(self, name: str, floor: float, shape_max: float) -> None:
-        """`floor` is the smallest error that counts, in the error's own unit: what lies below is one and the same.
 
-        `shape_max` bounds how heavy the Pareto tail may be; below 0.5 its variance exists to be estimated from.
-        """
-        self.name = name
-        self.floor = floor
-        self.shape_max = shape_max
+def decades(counts: Counts, error: F) -> F:
+    """Return -log10 of the probability of an error at least as large: (n, units), from 0 to DECADES_MAX.
 
-    def decades(self, rows: Row, error: F) -> F:
-        """Return -log10 of the probability of an error at least as large; (n, units), from 0 to DECADES_MAX."""
-        e = np.maximum(error, self.floor)
-        center, edge = self._field(rows, "center"), self._field(rows, "edge")
-        body = (np.log(e) - center) / np.maximum(edge - center, 1e-3)
-        decades = MEDIAN_DECADES + (TAIL_DECADES - MEDIAN_DECADES) * np.clip(body, -0.25, 1.0)
-        excess = e - np.exp(edge)
-        beyond = excess > 0
-        if beyond.any():
-            decades = np.where(beyond, TAIL_DECADES + self._pareto_decades(rows, np.maximum(excess, 0.0)), decades)
-        result: F = np.clip(decades, 0.0, DECADES_MAX)
-        return result
+    `counts` (n, units, BINS + 1) is of the past, `error` (n, units) is not negative.
+    """
+    place, part = _place(error)
+    shares = _logs_of_share(counts)  # (n, units, BINS + 1)
+    above = np.take_along_axis(shares, place[..., None], axis=-1)[..., 0]
+    below = np.take_along_axis(shares, place[..., None] + 1, axis=-1)[..., 0]
+    log_share = (1.0 - part) * above + part * below
+    rare = log_share < np.log(TAIL_SHARE)
+    if rare.any():
+        log_share[rare] = _pareto(counts[rare], shares[rare], error[rare])
+    result: F = np.clip(log_share / -np.log(10.0), 0.0, DECADES_MAX)
+    return result
 
-    def learn(self, rows: Row, error: F, seen: F, weight: F) -> None:
-        """Let each sample enter the tails by its `weight` (n,), 0 to 1; `seen` (n, units) counts those before it."""
-        y = np.log(np.maximum(error, self.floor))
-        rate = np.maximum(1.0 / (seen + 1.0), RATE_MIN) * weight[:, None]
-        center, variance = self._field(rows, "center"), self._field(rows, "variance")
-        difference = y - center
-        # a single wild sample must not move the centre: its pull is bounded once a spread is known
-        bound = np.where(seen < 20, np.inf, 4.0 * np.sqrt(variance) + 0.1)
-        pull = np.clip(difference, -bound, bound)
-        center += rate * pull
-        variance += rate * (pull * (1.0 - rate) * pull - variance)
-        self._learn_edge(rows, y, seen, weight)
-        self._learn_excess(rows, error, weight)
 
-    def _learn_edge(self, rows: Row, y: F, seen: F, weight: F) -> None:
-        """Move the edge towards the quantile (Robbins and Monro 1951), in steps of the error's own log spread."""
-        center, edge = self._field(rows, "center"), self._field(rows, "edge")
-        spread = np.sqrt(self._field(rows, "variance")) + 0.02
-        step = spread * np.maximum(8.0 / (seen + 1.0), 8.0 * RATE_MIN) * weight[:, None]
-        moved = edge + step * ((y > edge) - TAIL_SHARE)
-        started = seen >= 50
-        edge[...] = np.where(started, np.maximum(moved, center + 0.5 * spread), center + 2.0 * spread)
+def learn(counts: Counts, error: F, learning: Mask, halving: Mask) -> None:
+    """Count each error (n, units) of the rows in `learning` (n,); then halve the counts where `halving` (n, units)."""
+    place, _ = _place(error)
+    reached = np.arange(BINS + 1) <= place[..., None]
+    counts += np.where(reached & learning[:, None, None], np.uint16(SAMPLE_COUNT), np.uint16(0))
+    if halving.any():
+        counts[...] = np.where(halving[..., None], counts // 2, counts)
 
-    def _learn_excess(self, rows: Row, error: F, weight: F) -> None:
-        excess = np.maximum(error, self.floor) - np.exp(self._field(rows, "edge"))
-        hit = (excess > 0) & (weight > 0)[:, None]
-        if not hit.any():
-            return
-        count = self._field(rows, "excesses")
-        count += hit
-        rate = np.where(hit, np.maximum(1.0 / (count + EXCESSES_SLOW), EXCESS_RATE_MIN), 0.0) * weight[:, None]
-        bounded = np.minimum(excess, 20.0 * np.exp(self._field(rows, "edge")))
-        self._field(rows, "excess")[...] += rate * (bounded - self._field(rows, "excess"))
-        self._field(rows, "excess2")[...] += rate * (bounded**2 - self._field(rows, "excess2"))
 
-    def _pareto_decades(self, rows: Row, excess: F) -> F:
-        """Return the decades beyond the edge; moments of the excess are drawn to an exponential prior."""
-        edge, center = np.exp(self._field(rows, "edge")), np.exp(self._field(rows, "center"))
-        count = self._field(rows, "excesses")
-        prior_mean = np.maximum(0.4 * (edge - center), self.floor)
-        trust = count / (count + PRIOR_EXCESSES)
-        mean = trust * self._field(rows, "excess") + (1.0 - trust) * prior_mean
-        second = trust * self._field(rows, "excess2") + (1.0 - trust) * 2.0 * prior_mean**2
-        variance = np.maximum(second - mean**2, 1e-12)
-        shape = np.clip(0.5 * (1.0 - mean**2 / variance), 1e-3, self.shape_max)
-        scale = np.maximum(mean * (1.0 - shape), 1e-9)
-        decades: F = np.log1p(shape * excess / scale) / shape / np.log(10.0)
-        return decades
+def _place(error: F) -> tuple[NDArray[np.intp], F]:
+    """Return each error's bin (n, units) and how far into it, 0 to 1, it lies."""
+    along = np.clip((np.log(np.maximum(error, 1e-9)) - LOWEST) / STEP, 0.0, BINS - 1e-6)
+    place = along.astype(np.intp)
+    return place, along - place
 
-    def _field(self, rows: Row, part: str) -> NDArray[np.float32]:
-        column: NDArray[np.float32] = rows[f"{self.name}_{part}"]
-        return column
+
+def _logs_of_share(counts: Counts) -> F:
+    total = counts[..., :1].astype(np.float64) + SAMPLE_COUNT
+    result: F = np.log((counts + 0.5 * SAMPLE_COUNT) / total)
+    return result
+
+
+def _pareto(counts: Counts, shares: F, error: F) -> F:
+    """Return the log probability (m,) of errors (m,) beyond the edge, from histograms (m, BINS + 1)."""
+    last = np.minimum((shares > np.log(TAIL_SHARE)).sum(axis=1) - 1, BINS - 1)  # the bin in which the edge lies
+    rows = np.arange(len(last))
+    before, after = shares[rows, last], shares[rows, last + 1]
+    part = np.clip((before - np.log(TAIL_SHARE)) / np.maximum(before - after, 1e-9), 0.0, 1.0)
+    edge = np.exp(LOWEST + STEP * (last + part))  # (m,)
+    log_share = before + part * (after - before)
+    mean, second = _excess(counts, last, part, edge, np.exp(log_share))
+    shape = np.clip(0.5 * (1.0 - mean**2 / np.maximum(second - mean**2, 1e-12)), 1e-3, SHAPE_MAX)
+    scale = mean * (1.0 - shape)
+    result: F = log_share - np.log1p(shape * np.maximum(error - edge, 0.0) / scale) / shape
+    return result
+
+
+def _excess(counts: Counts, last: NDArray[np.intp], part: F, edge: F, share: F) -> tuple[F, F]:
+    """Return first and second moment (m,) of the excess over the edge, drawn to an exponential prior."""
+    count = counts.astype(np.float64)
+    weight = count[:, :-1] - count[:, 1:]  # (m, BINS)
+    rows, columns = np.arange(len(last)), np.arange(BINS)
+    weight = np.where(columns > last[:, None], weight, 0.0)
+    rest = share * (count[:, 0] + SAMPLE_COUNT) - (count[rows, last + 1] + 0.5 * SAMPLE_COUNT)
+    weight[rows, last] = np.maximum(rest, 0.0)
+    middle = np.broadcast_to(_MIDDLES, weight.shape).copy()
+    middle[rows, last] = np.exp(LOWEST + STEP * (last + 0.5 * (part + 1.0)))
+    excess = middle - edge[:, None]  # (m, BINS); negative only where the weight is 0
+    prior, prior_mean = PRIOR_EXCESSES * SAMPLE_COUNT, PRIOR_EXCESS_SHARE * edge
+    total = weight.sum(axis=1) + prior
+    mean = ((weight * excess).sum(axis=1) + prior * prior_mean) / total
+    second = ((weight * excess**2).sum(axis=1) + prior * 2.0 * prior_mean**2) / total
+    return mean, second

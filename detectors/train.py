@@ -103,7 +103,7 @@ def _calibration(detector: Detector, histories: Sequence[StreamHistory]) -> dict
 
 def _fresh_rows(settings: DetectorSettings, count: int) -> Row:
     rows = np.zeros(count, row_dtype(scoring.fields(settings)))
-    scaling.clear(rows)
+    scoring.clear(rows)
     return rows
 
 

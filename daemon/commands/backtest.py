@@ -20,6 +20,7 @@ from daemon.progress import Bar
 from daemon.tables import Table, TableError, read
 from daemon.types import TopicPartition
 from detectors.adopt import adopt
+from detectors.dayzero import day_zero
 from detectors.evaluate import Evaluation, evaluate
 from detectors.fit import Progress
 from detectors.network import Network, use_threads
@@ -82,7 +83,7 @@ class _Run:
 
     def __init__(self, group: GroupConfig, table: Table, progress: Callable[[float | None, str], None]) -> None:
         self._settings: DetectorSettings = group.detector()
-        self._group = Group(group.name, Detector(self._settings), group.alert.severity)
+        self._group = Group(group.name, day_zero(self._settings), group.alert.severity)
         self._table, self._progress = table, progress
         self._times_ms = _strictly_rising(table.times_ms)
         self._slab = Slab(layout(self._settings), 1, 1)

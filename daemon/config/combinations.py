@@ -11,6 +11,7 @@ from daemon.config.matchers import Matcher, MatcherError, parse_matcher
 from daemon.config.model import Config
 from daemon.config.problems import Missing, Source, at, described
 
+RLS_HIDDEN_MAX = 256
 _TOPICS: tuple[Path, ...] = (
     ("state", "topic"),
     ("outputs", "alerts", "topic"),
@@ -36,6 +37,7 @@ def impossible(source: Source) -> Iterator[Problem]:
     for index in range(_group_count(source)):
         yield from _repeats(source, ("groups", index, "channels"))
         yield from _guards_without_channel(source, ("groups", index))
+        yield from _readouts_too_wide(source, ("groups", index))
 
 
 def _topics_for_two_purposes(source: Source) -> Iterator[Problem]:
@@ -86,6 +88,16 @@ def _guards_without_channel(source: Source, path: Path) -> Iterator[Problem]:
             names = ", ".join(described(each) for each in known[:10])
             wanted = f"a channel of the group ({names})"
             yield Problem(here, f"found an unknown channel, expected {wanted}", source.document.line_of(here))
+
+
+def _readouts_too_wide(source: Source, path: Path) -> Iterator[Problem]:
+    # each stream would keep the square of it
+    readout = at(source.substituted.value, (*path, "readout"))
+    here: Path = (*path, "model", "hidden")
+    hidden = at(source.substituted.value, here)
+    owns = readout == "rls" or (isinstance(readout, Missing) and SHIPPED.readout == "rls")
+    if owns and isinstance(hidden, int) and hidden > RLS_HIDDEN_MAX:
+        yield source.problem(here, f"at most {RLS_HIDDEN_MAX} with a readout of each stream's own, or readout: shared")
 
 
 def _groups_of_one_name(source: Source) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ from detectors.settings import (
     Guard,
     ModelSettings,
     QuantileThreshold,
+    Readout,
     SigmaThreshold,
     StaticThreshold,
     Threshold,
@@ -95,7 +96,7 @@ class StaticThresholdConfig(Section):
     kind: Literal["static"] = "static"
     """The same limit for every stream."""
     limit: float = Field(default=StaticThreshold().limit, gt=0)
-    """The surprise that gives the score 1.0: the mean of -log10 of the error channels' tail probabilities."""
+    """The surprise that gives the score 1.0: the mean of -log10 of an error's tail probability over its time scales."""
 
 
 class SigmaThresholdConfig(Section):
@@ -146,6 +147,8 @@ class AlertConfig(Section):
     """No second alert of a stream opens within so many samples of the last one."""
     habituation: float = Field(default=SHIPPED.alert.habituation, ge=0, le=100)
     """Each recent alert of a stream raises the score that its next one needs by this much; 0 switches it off."""
+    habituation_max: float = Field(default=SHIPPED.alert.habituation_max, ge=0, le=100)
+    """But never by more than this, however many there were."""
     habituation_half_life_samples: Count = SHIPPED.alert.habituation_half_life_samples
     """After so many samples a past alert counts half."""
     accept_after_samples: Count = SHIPPED.alert.accept_after_samples
@@ -196,6 +199,9 @@ class GroupConfig(Section):
     """A longer gap in event time resets a stream's hidden state and window."""
     model: ModelConfig = ModelConfig()
     """Shape of the LSTM autoencoder; a change makes a new model."""
+    readout: Readout = SHIPPED.readout
+    """What reads the hidden state: `shared`, the group's heads alone (least memory), or `rls`, also heads of each
+    stream's own on top of them, learnt from its first sample on by recursive least squares."""
     training: TrainingConfig = TrainingConfig()
     """How and when the model is learnt from the input's own history."""
     threshold: ThresholdConfig = _threshold_config(SHIPPED.threshold)
@@ -210,6 +216,7 @@ class GroupConfig(Section):
         return DetectorSettings(
             channels=self.channels or SHIPPED.channels,
             model=_settings(ModelSettings, self.model),
+            readout=self.readout,
             training=self.training.settings(),
             threshold=_threshold(self.threshold),
             alert=_settings(AlertSettings, self.alert),

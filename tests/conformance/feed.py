@@ -17,6 +17,7 @@ from daemon.types import TopicPartition
 from detectors.autoencoder import weight_shapes
 from detectors.network import Network, use_threads
 from detectors.scoring import CLOCK_INPUTS, Detector
+from detectors.scoring import Network as AnyNetwork
 from detectors.settings import DetectorSettings, ModelSettings
 from detectors.slab import Slab
 
@@ -72,7 +73,7 @@ def together(*streams: Sequence[Sent]) -> list[Sent]:
 class Feed:
     """One group's streams, stepped and applied poll by poll; offsets count up within each partition."""
 
-    def __init__(self, settings: DetectorSettings, network: Network | None = None) -> None:
+    def __init__(self, settings: DetectorSettings, network: AnyNetwork | None = None) -> None:
         self.group = Group("g", Detector(settings, network, "model" if network else ""))
         self.slabs: dict[int, Slab] = {}
         self.watermarks: Counter[int] = Counter()

@@ -14,6 +14,7 @@ from daemon.engine import step
 from daemon.memory import MemoryRecord
 from daemon.state import GroupLayout, Pages, PartitionState, flush
 from daemon.types import TopicPartition
+from detectors.channels import NAMES
 from detectors.network import Network
 from detectors.settings import (
     DetectorSettings,
@@ -76,6 +77,7 @@ CASES: Mapping[str, Case] = {
     "linear-static": trained(settings_of(model=shape("linear"))),
     "mlp-sigma-three-channels": trained(settings_of(3, threshold=SigmaThreshold(1.5), model=shape("mlp"))),
     "lstm-quantile-two-channels": trained(settings_of(2, threshold=QuantileThreshold(0.95), model=shape("lstm"))),
+    "shared-readout": trained(settings_of(2, model=shape("mlp"), readout="shared")),
     "mlp-of-the-shipped-size": trained(settings_of(model=ModelSettings(), threshold=StaticThreshold(1.5))),
     "smallest": trained(settings_of(model=shape("mlp", hidden=1, window=2, bottleneck=1))),
 }
@@ -215,7 +217,7 @@ def test_shares_sum_to_one_and_no_number_of_an_alert_is_other_than_finite(case: 
         assert sum(feature.share for feature in event.features) == pytest.approx(1.0)
         assert all(0.0 <= feature.share <= 1.0 for feature in event.features)
         assert all(math.isfinite(value) for feature in event.features for value in feature.window)
-        assert set(event.surprise) == {"model", "baseline", "spread"}
+        assert set(event.surprise) == set(NAMES)
 
 
 def test_a_long_gap_resets_the_short_term_state_and_keeps_what_was_learnt(case: Case) -> None:

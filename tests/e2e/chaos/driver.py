@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from daemon.types import Record
 from tests.e2e import verdict
 from tests.e2e.chaos.faults import FAULTS, Planned, Steps, possible
 from tests.e2e.chaos.flow import Flow
-from tests.e2e.chaos.stand import Stand, input_ends
+from tests.e2e.chaos.stand import Member, Stand, input_ends
 from tests.e2e.chaos.tape import PARTITIONS
 from tests.e2e.process import Follower, offsets_committed
 
@@ -98,7 +99,10 @@ class Driver:
         place = self._stand.place
         self._until(lambda: offsets_committed(self._broker, place.input) == ends, f"{ends} are committed")
         for member in self._stand.bases:
-            assert member.stop() == 0, member.tail()
+            member.wanted = False
+            member.send(signal.SIGTERM)
+            self._until(partial(_has_ended, member), "the daemons end")
+            self._stand.note_end(member)
         return ends
 
     def _until(self, done: Callable[[], bool], what: str) -> None:
@@ -135,3 +139,7 @@ class Driver:
 
 def _is_past(moment: float) -> bool:
     return time.monotonic() > moment
+
+
+def _has_ended(member: Member) -> bool:
+    return member.code is not None

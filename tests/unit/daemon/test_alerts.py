@@ -91,7 +91,13 @@ def test_the_table_says_where_a_signal_leads(phase: int, signal: int, after: int
         ({"close_after_samples": 3}, [1, 0, 0, 0.8, 0, 0, 0], "fccfccq", "o.....c"),  # hysteresis: held starts anew
         ({"close_below": 0.5}, [1, 0.6, 0.6, 0.6, 0.4, 0.4], "ffffcq", "o....c"),
         ({"close_after_samples": 1, "hold_off_samples": 4}, [1, 0, 1, 1, 1, 1], "fqqqff", "oc..o."),
-        ({"close_after_samples": 1, "habituation": 0.5}, [1, 0, 1.4, 1.6, 0, 1.9, 2.1], "fqqfqqf", "oc.oc.o"),
+        (
+            {"close_after_samples": 1, "habituation": 0.5, "habituation_max": 9.0},
+            [1, 0, 1.4, 1.6, 0, 1.9, 2.1],
+            "fqqfqqf",
+            "oc.oc.o",
+        ),
+        ({"close_after_samples": 1, "habituation": 0.5, "habituation_max": 0.7}, [1, 0, 1.6, 0, 1.8], "fqfqf", "ococo"),
         ({"accept_after_samples": 3}, [1, 1, 1, 1, 1], "ffffq"[:3] + "qf", "o..ao"),
         ({"worsening": 2.0}, [1, 1.9, 2.0, 3.9, 4.0, 4.0], "ffffff", "o.u.u."),
         ({}, [NAN, NAN, 1, NAN, NAN], "qqfcq", "..o.c"),

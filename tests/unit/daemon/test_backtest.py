@@ -16,6 +16,7 @@ import pytest
 from daemon.commands.backtest import Backtest, backtest, group_of, judged, main, write
 from daemon.config import GroupConfig, loads
 from daemon.tables import Table, read
+from detectors.dayzero import day_zero
 from tests.conformance.feed import START_MS, Feed, series
 
 CONFIG = """
@@ -86,7 +87,7 @@ def test_a_row_is_scored_from_the_rows_before_it_alone() -> None:
 
 def test_the_scores_are_those_of_the_daemons_own_step() -> None:
     scored = backtest(unlearned(), table(), 0)
-    feed = Feed(unlearned().detector())
+    feed = Feed(unlearned().detector(), day_zero(unlearned().detector()).network)
     for sent, moment in zip(series(table().values), table().times_ms, strict=True):
         feed.poll([sent._replace(time_ms=int(moment))])
     assert np.array_equal(list(feed.scores.values()), scored.score, equal_nan=True)

@@ -204,7 +204,9 @@ def beats(stream: str, count: int, partition: int = 0) -> list[Sent]:
     return series(wave(count)[:, 0], stream, partition)
 
 
-SILENT = settings_of(alert=AlertSettings(silence_intervals=5.0), warmup_samples=10)
+SILENT = settings_of(
+    alert=AlertSettings(silence_intervals=5.0), warmup_samples=10, threshold=StaticThreshold(50.0)
+)  # silences only
 
 
 def test_a_stream_that_falls_silent_is_told_once_and_told_again_when_it_returns() -> None:

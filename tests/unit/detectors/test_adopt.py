@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors import scaling, scoring
-from detectors.adopt import CALIBRATED_SAMPLES, adopt, calibrate
-from detectors.channels import FAMILIES, SCALES
+from detectors import scoring, tail
+from detectors.adopt import CALIBRATED_SAMPLES, UNITS_OF_MODEL, accept_level, adopt, calibrate
 from detectors.scoring import Detector
 from detectors.slab import row_dtype
 from tests.conformance.feed import INTERVAL_MS, START_MS, drawn, settings_of, wave
@@ -22,7 +21,7 @@ STREAMS = 5
 def lived(detector: Detector, samples: int = 120) -> NDArray[np.void]:
     """Return the rows of streams that a detector has scored for a while."""
     rows = np.zeros(STREAMS, row_dtype(scoring.fields(SETTINGS)))
-    scaling.clear(rows)
+    scoring.clear(rows)
     for i in range(samples):
         values = np.stack([wave(samples, 2, seed)[i] for seed in range(STREAMS)])
         times_ms = np.full(STREAMS, START_MS + i * INTERVAL_MS, dtype=np.int64)
@@ -47,17 +46,18 @@ def test_what_belongs_to_the_stream_is_kept(rows: NDArray[np.void]) -> None:
     kept = ("time_ms", "interval_ms", "samples", "window", "window_filled", "location", "spread", "raw_last", "local")
     for name in kept:
         assert np.array_equal(moved[name], rows[name], equal_nan=True), name
-    plain = slice(FAMILIES["model"].stop * SCALES, None)
-    assert np.array_equal(moved["error_tail_center"][:, plain], rows["error_tail_center"][:, plain])
-    assert np.array_equal(moved["error_mean"][:, 3:], rows["error_mean"][:, 3:])
+    plain = slice(UNITS_OF_MODEL.stop, None)
+    assert np.array_equal(moved["tail"][:, plain], rows["tail"][:, plain])
+    assert np.array_equal(moved["smooth"][:, :, plain], rows["smooth"][:, :, plain])
 
 
 def test_what_the_old_network_taught_is_forgotten(rows: NDArray[np.void]) -> None:
     moved = adopt(NEW, rows, {})
     assert not moved["model_samples"].any()
-    assert not moved["error_mean"][:, FAMILIES["model"]].any()
-    assert not moved["smooth"][:, : FAMILIES["model"].stop * SCALES].any()
-    assert not moved["family_tail_center"][:, 0].any()
+    assert not moved["error_square"].any()
+    assert not moved["smooth"][:, :, UNITS_OF_MODEL].any()
+    assert not moved["tail"][:, UNITS_OF_MODEL].any()
+    assert not moved["readout_weight"].any()
 
 
 def test_the_state_is_rebuilt_from_the_stored_window(rows: NDArray[np.void]) -> None:
@@ -72,22 +72,22 @@ def test_the_state_is_rebuilt_from_the_stored_window(rows: NDArray[np.void]) -> 
 def test_a_window_that_is_not_full_is_read_from_its_first_sample() -> None:
     short = lived(OLD, 2)
     assert (short["window_filled"] == 2).all()
-    moved = adopt(OLD, short, {})
-    assert moved["hidden"] == pytest.approx(short["hidden"], abs=1e-4)
-    assert moved["cell"] == pytest.approx(short["cell"], abs=1e-4)
+    other = short.copy()
+    other["window"][:, 2:] = 50.0  # nothing that was ever there
+    moved, again = adopt(OLD, short, {}), adopt(OLD, other, {})
+    assert moved["hidden"].any()
+    assert np.array_equal(moved["hidden"], again["hidden"])
+    assert np.array_equal(moved["cell"], again["cell"])
 
 
 def test_a_calibration_gives_every_stream_a_start(rows: NDArray[np.void]) -> None:
     calibration = calibrate(rows)
     moved = adopt(NEW, np.zeros(3, rows.dtype), calibration)
     assert (moved["model_samples"] == CALIBRATED_SAMPLES).all()
-    columns = FAMILIES["model"].stop * SCALES
-    assert np.array_equal(
-        moved["error_tail_edge"][1, :columns], np.median(rows["error_tail_edge"][:, :columns], axis=0)
-    )
-    assert np.array_equal(
-        moved["error_mean"][2, FAMILIES["model"]], np.median(rows["error_mean"][:, FAMILIES["model"]], axis=0)
-    )
+    counts = moved["tail"][1, UNITS_OF_MODEL].astype(int)
+    assert (counts[:, 0] == CALIBRATED_SAMPLES * tail.SAMPLE_COUNT).all()
+    assert (np.diff(counts, axis=1) <= 0).all()
+    assert np.array_equal(moved["error_square"][2], np.median(rows["error_square"], axis=0))
     assert all(values.dtype == np.float32 and np.isfinite(values).all() for values in calibration.values())
 
 
@@ -107,3 +107,13 @@ def test_moving_to_no_network_leaves_the_plain_channels(rows: NDArray[np.void]) 
     assert not moved["model_samples"].any()
     assert np.array_equal(moved["location"], rows["location"])
     assert len(adopt(NEW, rows[:0], calibrate(rows))) == 0
+
+
+def test_an_accepted_level_is_the_normal_one_from_then_on(rows: NDArray[np.void]) -> None:
+    off = rows.copy()
+    off["local"] = 5.0
+    accepted = accept_level(off)
+    spread = np.maximum(rows["spread"], 1e-9)
+    assert accepted["location"] == pytest.approx(rows["location"] + 5.0 * spread, rel=1e-6)
+    assert accepted["local"] == pytest.approx(np.zeros_like(rows["local"]), abs=1e-5)
+    assert np.array_equal(accepted["tail"], off["tail"])

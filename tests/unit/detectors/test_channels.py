@@ -1,4 +1,4 @@
-"""Error channels see a sample in different ways; a missing channel is in none of them."""
+"""Errors see a sample in different ways; a missing channel is in none of them."""
 
 from __future__ import annotations
 
@@ -9,106 +9,129 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors import channels, scaling
-from detectors.channels import ALPHAS, FAMILIES, NAMES, PER_CHANNEL, SCALES, UNITS
+from detectors.channels import FAMILIES, HEADS, NAMES, SCALES, UNITS
 from detectors.slab import row_dtype
 
 NAN = math.nan
+ONE = np.ones(1, bool)
 
 
-def fresh(streams: int = 1, width: int = 1, window: int = 3) -> NDArray[np.void]:
-    layout = [("window", "f4", (window, width)), *scaling.fields(width), *channels.fields(width)]
-    rows = np.zeros(streams, row_dtype(layout))
+def fresh(streams: int = 1, width: int = 1) -> NDArray[np.void]:
+    rows = np.zeros(streams, row_dtype([*scaling.fields(width), *channels.fields(width)]))
+    channels.clear(rows)
     rows["spread"] = 1.0
     return rows
 
 
-def test_every_channel_belongs_to_one_family() -> None:
+def lived(width: int, samples: int = 600) -> NDArray[np.void]:
+    """Return a row whose channels follow one another closely."""
+    rng, rows = np.random.default_rng(0), fresh(width=width)
+    for seen in range(samples):
+        z = rng.normal(0.0, 1.0) + 0.1 * rng.normal(0.0, 1.0, (1, width))
+        channels.learn(rows, z, np.ones((1, width)), np.full(1, float(seen)), ONE)
+    return rows
+
+
+def test_every_error_belongs_to_one_family() -> None:
     covered = [i for part in FAMILIES.values() for i in range(part.start, part.stop)]
     assert covered == list(range(len(NAMES)))
     assert len(NAMES) * SCALES == UNITS
 
 
-def test_errors_are_distances_from_what_was_told_and_expected() -> None:
-    rows = fresh()
-    rows["window"] = np.array([2.0, 1.0, 0.0])[None, :, None]  # newest first
-    rows["local"] = 0.5
-    told = np.array([1.5, 1.0, 1.0])[None, :, None]
-    errors = channels.per_channel(rows, np.array([[2.0]]), np.array([[3.0]]), told)[0, :, 0]
-    assert errors == pytest.approx([0.5, 0.5, 1.0, 2.0, 1.5])
+def test_one_channels_error_counts_as_it_is() -> None:
+    parts = channels.model_parts(fresh(), np.array([[[2.0], [-4.0]]]))
+    assert parts.tolist() == [[3.0]]
+    assert channels.level_parts(fresh(), np.array([[-2.5]])).tolist() == [[2.5]]
 
 
-def test_without_a_network_its_errors_are_none() -> None:
-    errors = channels.per_channel(fresh(), np.array([[2.0]]), np.array([[3.0]]), None)
-    assert not errors[0, FAMILIES["model"]].any()
-    assert errors[0, 3:PER_CHANNEL].all()
+def test_several_channels_are_measured_by_what_is_usual_of_each() -> None:
+    rows = fresh(width=2)
+    rows["error_square"] = np.array([100.0, 1.0])
+    parts = channels.model_parts(rows, np.full((1, HEADS, 2), 10.0))
+    assert parts[0] == pytest.approx([1.0, 100.0])
+
+
+def test_a_channel_that_was_never_wrong_does_not_outshout_the_others() -> None:
+    rows = fresh(width=3)
+    rows["error_square"] = np.array([1.0, 1.0, 0.0])
+    parts = channels.model_parts(rows, np.full((1, HEADS, 3), 0.5))
+    assert parts[0, 2] <= 0.25 / channels.SQUARE_SHARE_MIN + 1e-6
+
+
+def test_parts_are_bounded() -> None:
+    assert channels.model_parts(fresh(width=2), np.full((1, HEADS, 2), 1e30)).max() <= channels.SQUARE_MAX
+
+
+def test_channels_that_usually_move_together_may_do_so_and_are_noticed_when_they_part() -> None:
+    rows = lived(3)
+    together = channels.level_parts(rows, np.full((1, 3), 2.0)).sum()
+    apart = channels.level_parts(rows, np.array([[2.0, 2.0, -2.0]]))
+    assert apart.sum() > 5.0 * together
+    assert int(apart[0].argmax()) == 2
+
+
+def test_very_many_channels_count_as_independent() -> None:
+    width = channels.JOINT_CHANNELS_MAX + 1
+    rows = fresh(width=width)
+    assert "covariance" not in (rows.dtype.names or ())
+    assert channels.level_parts(rows, np.full((1, width), 3.0)) == pytest.approx(np.full((1, width), 9.0))
 
 
 def test_a_missing_channel_is_masked_out_of_the_error() -> None:
     rows = fresh(width=3)
+    rows["error_square"] = 1.0
     z = np.array([[2.0, NAN, 2.0]])
-    errors = channels.per_channel(rows, z, np.zeros((1, 3)), None)
-    square = channels.squares(rows, errors)
-    assert np.isnan(errors[0, :, 1]).all()
-    assert not square[0, :, 1].any()
-    both, missing = (
-        channels.combined(fresh(width=width), square[:, :, chosen], np.isfinite(z[:, chosen]).astype(float))
-        for width, chosen in ((2, [0, 2]), (3, [0, 1, 2]))
-    )
-    assert missing == pytest.approx(both)
+    errors = np.repeat(z[:, None], HEADS, axis=1)
+    parts = channels.model_parts(rows, errors), channels.level_parts(rows, z)
+    assert not any(part[0, 1] for part in parts)
+    error = channels.combined(rows, *parts, np.isfinite(z))
+    assert error[0, 0] == pytest.approx(4.0)
 
 
-def test_squares_are_bounded() -> None:
-    errors = np.full((1, PER_CHANNEL, 1), 1e30)
-    assert channels.squares(fresh(), errors).max() <= channels.SQUARE_MAX
+@pytest.mark.parametrize("width", [1, 2])
+def test_smoothing_comes_near_a_steady_error_at_every_scale(width: int) -> None:
+    rows = fresh(width=width)
+    for _ in range(400):
+        channels.smoothed(rows, np.full((1, len(NAMES)), 9.0))
+    smooth = channels.smoothed(rows, np.full((1, len(NAMES)), 9.0))
+    of_squares = FAMILIES["level"].stop * SCALES
+    assert smooth[0, :of_squares] == pytest.approx(9.0 if width == 1 else 3.0, rel=1e-3)
+    assert smooth[0, of_squares:] == pytest.approx(9.0, rel=1e-3)
 
 
-@pytest.mark.parametrize("scale", range(SCALES))
-def test_each_scale_smooths_at_its_own_rate(scale: int) -> None:
+def test_the_first_scale_does_not_smooth_and_the_slower_ones_lag_longer() -> None:
     rows = fresh()
-    error = np.ones((1, len(NAMES)))
-    for _ in range(4):
-        channels.smoothed(rows, error)
-    smooth = channels.smoothed(rows, error)
-    assert smooth[0, scale::SCALES] == pytest.approx(np.full(len(NAMES), 1 - (1 - ALPHAS[scale]) ** 5), rel=1e-5)
+    smooth = channels.smoothed(rows, np.ones((1, len(NAMES))))[0, :SCALES]
+    assert smooth[0] == 1.0
+    assert (np.diff(smooth) < 0).all()
 
 
-def test_usual_errors_are_learnt_from_what_has_weight_and_is_there() -> None:
-    rng, rows = np.random.default_rng(0), fresh(2)
+def test_usual_errors_are_learnt_from_rows_that_may_learn_and_values_that_are_there() -> None:
+    rng, rows = np.random.default_rng(0), fresh(2, width=2)
     for seen in range(600):
-        errors = np.abs(rng.normal(3.0, 0.5, (2, PER_CHANNEL, 1)))
-        errors[:, 0] = NAN
-        before = np.full((2, PER_CHANNEL), float(seen))
-        channels.learn(rows, errors, np.ones((2, 1)), before, np.array([1.0, 0.0]))
-    assert rows["error_mean"][0, 1:, 0] == pytest.approx(np.full(PER_CHANNEL - 1, 3.0), rel=0.05)
-    assert np.sqrt(rows["error_variance"][0, 1:, 0]) == pytest.approx(np.full(PER_CHANNEL - 1, 0.5), rel=0.15)
-    assert not rows["error_mean"][0, 0].any()
-    assert not rows["error_mean"][1].any()
-
-
-def test_a_single_wild_error_hardly_moves_the_usual_one() -> None:
-    rng, rows = np.random.default_rng(0), fresh()
-    for seen in range(301):
-        size = 1e4 if seen == 300 else 1.0
-        errors = size * np.abs(rng.normal(3.0, 0.5, (1, PER_CHANNEL, 1)))
-        channels.learn(rows, errors, np.ones((1, 1)), np.full((1, PER_CHANNEL), float(seen)), np.ones(1))
-    assert float(rows["error_mean"].max()) < 3.3
+        errors = rng.normal(0.0, 3.0, (2, HEADS, 2))
+        errors[:, :, 1] = NAN
+        channels.learn_model(rows, errors, np.full(2, float(seen)), np.array([True, False]))
+    assert rows["error_square"][0, :, 0] == pytest.approx(np.full(HEADS, 9.0), rel=0.15)
+    assert not rows["error_square"][0, :, 1].any()
+    assert not rows["error_square"][1].any()
 
 
 def test_a_value_that_freezes_or_trembles_changes_its_usual_step() -> None:
-    rows = fresh()
-    rng = np.random.default_rng(0)
-    at_rest = np.zeros((1, PER_CHANNEL, 1))
+    rows, rng = fresh(), np.random.default_rng(0)
     for seen in range(400):
         step = rng.normal(0.0, 1.0, (1, 1))
         channels.follow(rows, step, step)
-        channels.learn(rows, at_rest, step, np.full((1, PER_CHANNEL), float(seen)), np.ones(1))
+        channels.learn(rows, step, step, np.full(1, float(seen)), ONE)
     usual, frozen, wild = rows.copy(), rows.copy(), rows.copy()
     for _ in range(60):
         channels.follow(usual, (step := rng.normal(0.0, 1.0, (1, 1))), step)
         channels.follow(frozen, np.zeros((1, 1)), np.zeros((1, 1)))
         channels.follow(wild, 9 * step, 9 * step)
+    none = np.zeros((1, 1))
     change = [
-        channels.combined(each, at_rest, np.ones((1, 1)))[0, NAMES.index("spread")] for each in (usual, frozen, wild)
+        channels.combined(each, none, none, np.ones((1, 1), bool))[0, NAMES.index("spread")]
+        for each in (usual, frozen, wild)
     ]
     assert change[0] < 0.7
     assert change[1] > 1.5
@@ -116,10 +139,21 @@ def test_a_value_that_freezes_or_trembles_changes_its_usual_step() -> None:
 
 
 def test_missing_values_leave_averages_and_steps_alone() -> None:
-    rows = fresh()
+    rows = fresh(width=2)
     rows["local"], rows["step_now"], rows["step_usual"] = 0.5, 0.25, 0.75
-    channels.follow(rows, np.array([[NAN]]), np.array([[NAN]]))
-    errors = np.full((1, PER_CHANNEL, 1), NAN)
-    channels.learn(rows, errors, np.array([[NAN]]), np.zeros((1, PER_CHANNEL)), np.ones(1))
+    missing = np.full((1, 2), NAN)
+    channels.follow(rows, missing, missing)
+    channels.learn(rows, missing, missing, np.zeros(1), ONE)
+    channels.learn_model(rows, np.full((1, HEADS, 2), NAN), np.zeros(1), ONE)
     assert [float(rows[name][0, 0]) for name in ("local", "step_now", "step_usual")] == [0.5, 0.25, 0.75]
-    assert not rows["error_mean"].any()
+    assert not rows["error_square"].any()
+
+
+def test_another_scale_moves_what_is_kept_in_scaled_units() -> None:
+    rows = lived(2)
+    rows["local"], rows["error_square"] = 2.0, 4.0
+    before = rows["covariance"].copy()
+    channels.rescale(rows, np.array([[0.5, 1.0]]), np.array([[1.0, 0.0]]))
+    assert rows["local"][0].tolist() == [2.0, 2.0]
+    assert rows["error_square"][0, 0].tolist() == [1.0, 4.0]
+    assert rows["covariance"][0] == pytest.approx(before[0] * np.array([[0.25, 0.5], [0.5, 1.0]]))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors import scaling, scoring
+from detectors import channels, scoring
+from detectors.dayzero import day_zero
 from detectors.scoring import CLOCK_INPUTS, DAY_MS, Detector, Scored
 from detectors.settings import DetectorSettings
 from detectors.slab import row_dtype
@@ -17,7 +18,13 @@ from tests.conformance.feed import INTERVAL_MS, START_MS, drawn, settings_of, wa
 
 F = NDArray[np.float64]
 SETTINGS = settings_of(2)
-DETECTORS = {"baseline": Detector(SETTINGS), "network": Detector(SETTINGS, drawn(SETTINGS), "m")}
+SHARED = replace(SETTINGS, readout="shared")
+DETECTORS = {
+    "baseline": Detector(SETTINGS),
+    "day zero": day_zero(SETTINGS),
+    "own readout": Detector(SETTINGS, drawn(SETTINGS), "m"),
+    "shared readout": Detector(SHARED, drawn(SHARED), "m"),
+}
 
 
 @pytest.fixture(params=DETECTORS)
@@ -28,7 +35,7 @@ def detector(request: pytest.FixtureRequest) -> Detector:
 
 def fresh(streams: int = 1, settings: DetectorSettings = SETTINGS) -> NDArray[np.void]:
     rows = np.zeros(streams, row_dtype(scoring.fields(settings)))
-    scaling.clear(rows)
+    scoring.clear(rows)
     return rows
 
 
@@ -46,13 +53,13 @@ def test_what_comes_later_never_changes_an_earlier_score(detector: Detector) -> 
     values = wave(90, 2)
     other = values.copy()
     other[70:] *= -50.0
-    one, two = (run(detector, fresh(), each) for each in (values, other))
+    one, two = (run(detector, fresh(settings=detector.settings), each) for each in (values, other))
     assert [float(s.surprise[0]) for s in one[:70]] == [float(s.surprise[0]) for s in two[:70]]
     assert float(one[70].surprise[0]) != float(two[70].surprise[0])
 
 
 def test_a_row_is_scored_alike_beside_any_others(detector: Detector) -> None:
-    alone, crowd = fresh(), fresh(7)
+    alone, crowd = fresh(settings=detector.settings), fresh(7, detector.settings)
     shielded = np.zeros(7, bool)
     series = [wave(60, 2, seed) for seed in range(7)]
     for i in range(60):
@@ -64,7 +71,7 @@ def test_a_row_is_scored_alike_beside_any_others(detector: Detector) -> None:
 
 
 def test_a_protected_row_is_scored_and_moves_on_but_learns_nothing(detector: Detector) -> None:
-    rows = fresh()
+    rows = fresh(settings=detector.settings)
     run(detector, rows, wave(80, 2))
     shielded, open_to_learn = rows.copy(), rows.copy()
     value = np.array([[500.0, -500.0]])
@@ -73,17 +80,17 @@ def test_a_protected_row_is_scored_and_moves_on_but_learns_nothing(detector: Det
         for each, flag in ((shielded, True), (open_to_learn, False))
     ]
     assert told[0].surprise == told[1].surprise
-    learnt = ("location", "spread", "observed", "error_mean", "error_variance", "surprise_mean", "error_tail_center")
-    for name in learnt:
+    learnt = ("mean", "variance", "observed", "error_square", "covariance", "step_usual", "readout_weight")
+    for name in set(learnt) & set(rows.dtype.names or ()):
         assert np.array_equal(shielded[name], rows[name]), name
-    assert not np.array_equal(open_to_learn["error_mean"], rows["error_mean"])
+    assert not np.array_equal(open_to_learn["mean"], rows["mean"])
     for name in ("window", "local", "smooth", "time_ms"):
         assert np.array_equal(shielded[name], open_to_learn[name]), name
 
 
 def test_expectation_and_margin_are_in_the_values_own_unit(detector: Detector) -> None:
     values = 1000.0 + 5.0 * wave(150, 2)
-    scored = run(detector, fresh(), values)[-1]
+    scored = run(detector, fresh(settings=detector.settings), values)[-1]
     assert scored.level[0] == pytest.approx(values[-1])
     assert (scored.margin[0] > 0).all()
     if detector.network is None:
@@ -91,10 +98,10 @@ def test_expectation_and_margin_are_in_the_values_own_unit(detector: Detector) -
 
 
 def test_the_networks_errors_count_only_once_it_is_warm() -> None:
-    detector = DETECTORS["network"]
+    detector = DETECTORS["own readout"]
     scored = run(detector, fresh(), wave(scoring.MODEL_WARMUP_SAMPLES + 20, 2))
     of_model = np.array([each.family[0, 0] for each in scored])
-    assert not of_model[: scoring.MODEL_WARMUP_SAMPLES - 1].any()
+    assert not of_model[: scoring.MODEL_WARMUP_SAMPLES].any()
     assert of_model[scoring.MODEL_WARMUP_SAMPLES :].any()
 
 
@@ -133,3 +140,25 @@ def test_shares_are_equal_when_there_is_no_error_at_all() -> None:
 def test_every_field_of_a_row_has_a_name_of_its_own() -> None:
     names = [name for name, _, _ in scoring.fields(SETTINGS)]
     assert len(names) == len(set(names))
+
+
+def test_under_a_long_alert_the_tails_stop_learning() -> None:
+    detector, rows = DETECTORS["day zero"], fresh()
+    run(detector, rows, wave(130, 2))  # no epoch ends in what follows
+    shielded = np.ones(1, bool)
+    counts = []
+    for i in range(scoring.SHIELDED_TAIL_SAMPLES + 20):
+        scoring.score(detector, rows, at(130 + i), np.array([[90.0, 10.0]]), shielded)
+        counts.append(int(rows["tail"][0, channels.SCALES, 0]))
+    assert counts[0] < counts[10]
+    assert len(set(counts[scoring.SHIELDED_TAIL_SAMPLES :])) == 1
+
+
+def test_a_change_of_scale_moves_the_window_along() -> None:
+    rows = fresh()
+    run(DETECTORS["day zero"], rows, wave(90, 2))
+    spread = np.maximum(rows["spread"], 1e-9)
+    raw = rows["window"] * spread[:, None] + rows["location"][:, None]
+    scoring.move_scale(rows, rows["location"] + 3.0, 2.0 * rows["spread"])
+    again = rows["window"] * rows["spread"][:, None] + rows["location"][:, None]
+    assert again == pytest.approx(raw, abs=1e-3)

@@ -15,22 +15,34 @@ from detectors.slab import row_dtype
 KINDS: tuple[Threshold, ...] = (StaticThreshold(3.0), SigmaThreshold(6.0), QuantileThreshold(0.999))
 
 
-def rows(mean: float = 0.5, variance: float = 0.04) -> NDArray[np.void]:
-    made = np.zeros(1, row_dtype(threshold.fields()))
-    made["surprise_mean"], made["surprise_variance"] = mean, variance
+def rows(kind: Threshold, mean: float = 0.5, variance: float = 0.04) -> NDArray[np.void]:
+    """Return a row that has seen a usual surprise of 0 to 1, or one of this mean and variance."""
+    made = np.zeros(1, row_dtype([("samples", "f4", ()), *threshold.fields(kind)]))
+    match kind:
+        case SigmaThreshold():
+            made["surprise_mean"], made["surprise_variance"] = mean, variance
+        case QuantileThreshold():
+            for seen, surprise in enumerate(np.random.default_rng(0).permutation(np.linspace(0.0, 1.0, 4000))):
+                threshold.learn(kind, made, np.array([surprise]), np.array([float(seen)]), np.ones(1, bool))
+        case StaticThreshold():
+            pass
     return made
+
+
+MADE = {kind.kind: rows(kind) for kind in KINDS}
 
 
 @pytest.mark.parametrize(
     ("kind", "limit"),
     [
         (StaticThreshold(3.0), 3.0),
-        (QuantileThreshold(0.999), 3.0),
         (SigmaThreshold(6.0), 0.5 + 6.0 * (0.2 + 0.05)),
     ],
 )
 def test_the_limit_is_at_one(kind: Threshold, limit: float) -> None:
-    score = [float(threshold.score(kind, rows(), np.array([surprise]))[0]) for surprise in (limit, 0.9 * limit)]
+    score = [
+        float(threshold.score(kind, MADE[kind.kind], np.array([surprise]))[0]) for surprise in (limit, 0.9 * limit)
+    ]
     assert score[0] == pytest.approx(1.0, rel=1e-5)
     assert score[1] < 1.0
 
@@ -39,19 +51,28 @@ def test_the_limit_is_at_one(kind: Threshold, limit: float) -> None:
 def test_a_larger_surprise_never_scores_less_and_no_score_is_negative(
     kind: Threshold, one: float, other: float
 ) -> None:
-    low, high = (float(threshold.score(kind, rows(), np.array([each]))[0]) for each in sorted((one, other)))
+    low, high = (float(threshold.score(kind, MADE[kind.kind], np.array([each]))[0]) for each in sorted((one, other)))
     assert 0.0 <= low <= high
 
 
+def test_a_quantile_is_that_of_the_streams_own_surprise() -> None:
+    kind = QuantileThreshold(0.9)
+    low, high = (float(threshold.score(kind, MADE["quantile"], np.array([each]))[0]) for each in (0.8, 0.97))
+    assert low < 1.0 < high
+
+
 def test_mean_and_variance_of_the_surprise_are_learnt() -> None:
-    rng, made = np.random.default_rng(0), rows(0.0, 0.0)
+    kind = SigmaThreshold(6.0)
+    rng, made = np.random.default_rng(0), rows(kind, 0.0, 0.0)
     for seen in range(3000):
-        threshold.learn(made, rng.normal(2.0, 0.5, 1), np.array([float(seen)]), np.ones(1))
+        threshold.learn(kind, made, rng.normal(2.0, 0.5, 1), np.array([float(seen)]), np.ones(1, bool))
     assert float(made["surprise_mean"][0]) == pytest.approx(2.0, abs=0.05)
     assert float(made["surprise_variance"][0]) == pytest.approx(0.25, rel=0.15)
 
 
-def test_without_weight_nothing_is_learnt() -> None:
-    made = rows()
-    threshold.learn(made, np.array([9.0]), np.array([5.0]), np.zeros(1))
-    assert made.tobytes() == rows().tobytes()
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(kind.kind))
+def test_a_row_that_may_not_learn_stays_as_it_is(kind: Threshold) -> None:
+    made = MADE[kind.kind].copy()
+    threshold.learn(kind, made, np.array([9.0]), np.array([5.0]), np.zeros(1, bool))
+    for name in made.dtype.names or ():
+        assert np.array_equal(made[name], MADE[kind.kind][name]), name
