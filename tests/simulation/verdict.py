@@ -110,8 +110,9 @@ def _judge_alerts(world: World, expected: Told, verdict: Verdict) -> None:
     verdict.alerts = len(found)
 
 
-def _name(event: AlertEvent) -> tuple[str, str, str, str]:
-    return event.stream, event.rule, event.alert_id, event.change
+def _name(event: AlertEvent) -> tuple[str, str, str, str, int]:
+    # an alert may worsen more than once, but not twice on one sample
+    return event.stream, event.rule, event.alert_id, event.change, event.detected_at_ms
 
 
 def _exact(event: AlertEvent) -> tuple[object, ...]:
