@@ -22,7 +22,8 @@ pytestmark = pytest.mark.broker
 
 ROOT = Path(__file__).parents[2]
 CHILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have had it ignored
 from daemon.embedded import EmbeddedBroker
 with EmbeddedBroker() as broker:
     print(broker.bootstrap, broker.pid, broker.log.parent, flush=True)
