@@ -61,6 +61,7 @@ def test_every_contract_is_kept() -> None:
         ("torch", "daemon/engine.py", "import torch"),
         ("jars", "daemon/demo/run.py", "import jgo"),
         ("parquet", "daemon/history.py", "import pyarrow"),
+        ("plots", "daemon/history.py", "import matplotlib"),
     ],
 )
 def test_a_planted_violation_breaks_its_contract(copy: Path, contract: str, module: str, line: str) -> None:
