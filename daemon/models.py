@@ -78,6 +78,7 @@ class ModelStore:
         self._broker, self._groups, self._note = broker, groups, note
         self._partition = TopicPartition(topic, 0)
         self._cursor: Cursor | None = None
+        self._read = 0  # the offset up to which everything has been taken in
         self._models: dict[tuple[str, str], LiveModel] = {}
         self._current: dict[str, str] = {}
         self._lent: dict[str, str] = {}  # by group, the model that was last asked for
@@ -91,8 +92,8 @@ class ModelStore:
         if self._cursor is not None:  # left by a try that the broker cut short
             self._cursor.close()
         self._cursor = self._broker.cursor(self._partition, 0)
-        while self._cursor.position < end:
-            self._take(self._cursor.fetch(FETCH_RECORDS_MAX, WATCH_SECONDS))
+        while self._read < end:
+            self._read_on(self._cursor, WATCH_SECONDS)
         self._thread = threading.Thread(target=self._watch, name="models", daemon=True)
         self._thread.start()
 
@@ -107,6 +108,10 @@ class ModelStore:
         """Return one model by its id, None when it is not (or no longer) known."""
         return self._models.get((group, name))
 
+    def has_read_all(self) -> bool:
+        """Return whether all that the topic holds by now has been taken in. Raises BrokerUnavailable, LookupError."""
+        return self._read >= self._broker.bounds(self._partition).end
+
     def close(self) -> None:
         """Stop watching."""
         self._stop.set()
@@ -120,7 +125,7 @@ class ModelStore:
         assert self._cursor is not None
         while not self._stop.is_set():
             try:
-                self._take(self._cursor.fetch(FETCH_RECORDS_MAX, WATCH_SECONDS))
+                self._read_on(self._cursor, WATCH_SECONDS)
             except BrokerUnavailable:
                 self._stop.wait(WATCH_SECONDS)
             except Exception as error:  # noqa: BLE001  # nobody waits for this thread: it says so itself
@@ -128,6 +133,10 @@ class ModelStore:
                 for group in self._groups:
                     self._note(events.ModelRefused(group, why))
                 self._stop.wait(WATCH_SECONDS)
+
+    def _read_on(self, cursor: Cursor, wait_seconds: float) -> None:
+        self._take(cursor.fetch(FETCH_RECORDS_MAX, wait_seconds))
+        self._read = cursor.position  # only now: another thread may ask
 
     def _take(self, records: Sequence[Record]) -> None:
         for record in records:

@@ -148,9 +148,15 @@ class Partitions:
         settle(state, taken, step(self.batch([taken], {partition: state})).deltas)
 
     def _ensure_models(self, partition: TopicPartition, state: PartitionState) -> None:
-        """Rows that were moved by a model which is gone go on with none, until the current one is adopted."""
+        """Rows that were moved by a model which is gone go on with none, until the current one is adopted.
+
+        Raises BrokerUnavailable while the model may be on its way here.
+        """
+        models = self._watched.models
         for group, model_id in state.models.items():
-            if model_id and self._watched.models.find(group, model_id) is None:
+            if model_id and models.find(group, model_id) is None:
+                if not models.has_read_all():
+                    raise BrokerUnavailable(f"the rows of {partition} need model {model_id}: not read yet")
                 self._watched.note(
                     events.ModelRefused(group, f"the rows of {partition} need model {model_id}: it is gone")
                 )

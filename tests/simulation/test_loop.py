@@ -200,6 +200,20 @@ def test_rows_whose_model_is_gone_start_without_one_and_it_is_said() -> None:
     finish(world, heir)
 
 
+def test_rows_wait_for_a_model_that_was_published_and_is_not_read_yet() -> None:
+    world = fed()
+    world.publish_model(1)
+    finish(world, Process(world)).loop.drain()
+    heir = Process(world)
+    for _ in range(5):
+        heir.attempt()  # without reading the models topic
+    assert not heir.partitions.states
+    assert any("not read yet" in event.why for event in heir.events if isinstance(event, events.BrokerLost))
+    until_restored(heir)
+    assert all(state.models["all"] for state in heir.partitions.states.values())
+    assert not heir.of(events.ModelRefused)
+
+
 def test_what_was_polled_is_scored_although_another_partitions_restore_fails() -> None:
     world = World()
     broken = [True]

@@ -239,7 +239,7 @@ class Process:
 
     def read_models(self) -> None:
         """Take in what the models topic holds."""
-        self._models._take(self._cursor.fetch(50, 0))
+        self._models._read_on(self._cursor, 0.0)
 
     def die(self) -> None:
         """End without a word; the group learns of it when heartbeats stop, which is now."""
