@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,7 +28,7 @@ import psutil
 from daemon.alert_events import AlertEvent
 from daemon.codec import decode_alert, decode_scores
 from daemon.demo.child import DaemonChild
-from daemon.embedded import EmbeddedBroker
+from daemon.embedded import broker_at
 from daemon.kafka import ConnectionSettings, KafkaBroker
 from daemon.types import Outgoing, TopicPartition, TopicSpec
 
@@ -267,21 +267,11 @@ def _found(group: str, inside: Sequence[Seen], seen: Sequence[Seen], from_time: 
     return "NO alert opened" + (f"; {len(was_open)} were open already" if was_open else "")
 
 
-@contextmanager
-def kafka(bootstrap: str | None) -> Iterator[str]:
-    """Yield the address of the given broker, or of one of our own."""
-    if bootstrap is not None:
-        yield bootstrap
-        return
-    with EmbeddedBroker() as broker:
-        yield broker.bootstrap
-
-
 def watch(seconds: float, bootstrap: str | None, keep: Path | None) -> None:
     """Run broker, daemon, readings and burdens for so long, and print what comes of it."""
     prefix = f"real-input-{uuid.uuid4().hex[:8]}-"
     with ExitStack() as stack:
-        address = stack.enter_context(kafka(bootstrap))
+        address = stack.enter_context(broker_at(bootstrap))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="longwatch-real-input-")))
         broker = KafkaBroker(ConnectionSettings((address,)))
         stack.callback(broker.close)

@@ -15,7 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ import numpy as np
 from daemon import assembly
 from daemon.alert_events import Group
 from daemon.config import Config, loads
-from daemon.embedded import EmbeddedBroker
+from daemon.embedded import broker_at
 from daemon.engine import step
 from daemon.kafka import ConnectionSettings, KafkaBroker, client
 from daemon.partitions import settle
@@ -208,16 +208,6 @@ def spread(values: Sequence[float], unit: str, digits: int = 2) -> str:
     return f"{middle} {unit} (from {low} to {high})"
 
 
-@contextmanager
-def kafka(bootstrap: str | None) -> Iterator[str]:
-    """Yield the address of the given broker, or of one of our own."""
-    if bootstrap is not None:
-        yield bootstrap
-        return
-    with EmbeddedBroker() as broker:
-        yield broker.bootstrap
-
-
 def measure(bench: Bench, repeats: int) -> bool:
     """Read by turns, print what it took, and return whether the goal was reached."""
     bench.bare()  # what the first read of all costs (the broker's files, our imports) is nobody's
@@ -249,7 +239,7 @@ def main() -> int:
     told = parser.parse_args()
     use_threads(1)  # as the daemon's default
     with ExitStack() as stack:
-        bench = Bench(stack.enter_context(kafka(told.bootstrap)), told.streams, told.replayed)
+        bench = Bench(stack.enter_context(broker_at(told.bootstrap)), told.streams, told.replayed)
         stack.callback(bench.broker.close)
         began = time.perf_counter()
         bench.fill()

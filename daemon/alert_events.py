@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from daemon.stream_keys import labels_of
 from daemon.types import TopicPartition
 from detectors import scaling
-from detectors.channels import FAMILIES
+from detectors.channels import NAMES
 from detectors.scoring import Detector, Scored
 
 Rule = Literal["anomaly", "guard", "silence"]
@@ -85,7 +85,7 @@ class AlertEvent:
     ended_at_ms: int | None
     score: float | None
     max_score: float | None
-    surprise: dict[str, float]  # decades of improbability by family of error channels
+    surprise: dict[str, float]  # decades of improbability, by error
     threshold: dict[str, float | str]
     direction: Direction
     features: list[Feature]
@@ -137,7 +137,7 @@ def anomaly_event(group: Group, seen: Sighting, change: Change, observed: Observ
         ended_at_ms=seen.time_ms if change == "close" else None,
         score=_number(score),
         max_score=_number(row["alert_max"][0]),
-        surprise={name: float(scored.family[at, i]) for i, name in enumerate(FAMILIES)},
+        surprise={name: float(scored.decades[at, i]) for i, name in enumerate(NAMES)},
         threshold=_threshold(group),
         direction=_direction(scored, at),
         features=_features(group, observed),

@@ -207,7 +207,7 @@ class _GroupRun:
         for column, value in (
             (scored.score, np.nan),
             (scored.surprise, 0.0),
-            (scored.family, 0.0),
+            (scored.decades, 0.0),
             (scored.share, 0.0),
         ):
             column[broken] = value

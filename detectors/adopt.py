@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import readout, scaling, scoring, tail
-from detectors.channels import FAMILIES, SCALES
+from detectors.channels import SCALES
 from detectors.scoring import Detector
 
 Row = NDArray[np.void]
 Calibration = Mapping[str, NDArray[np.float32]]
 
-UNITS_OF_MODEL = slice(0, FAMILIES["model"].stop * SCALES)
+UNITS_OF_MODEL = slice(0, SCALES)
 CALIBRATED_SAMPLES = 50.0  # what a calibration counts for, in samples of the stream's own
 ACCEPTED_SAMPLES = 300.0  # what an accepted location weighs against the samples that follow
 
@@ -29,8 +29,7 @@ def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
     moved["error_square"] = 0.0
     moved["smooth"][:, :, UNITS_OF_MODEL] = 0.0
     moved["tail"][:, UNITS_OF_MODEL] = 0
-    if "readout_inverse" in (rows.dtype.names or ()):
-        readout.clear(moved)
+    readout.clear(moved)
     if detector.network is None or len(rows) == 0:
         return moved
     _rebuild_state(detector, moved)

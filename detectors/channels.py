@@ -19,7 +19,7 @@ Row = NDArray[np.void]
 Mask = NDArray[np.bool_]
 
 NAMES: Final = ("model", "level", "spread", "repeat")
-FAMILIES: Final = {name: slice(i, i + 1) for i, name in enumerate(NAMES)}
+SQUARED: Final = 2  # the first so many are sums of squares when there is more than one channel
 HEADS: Final = 2  # of the network: the newest sample, the forecast
 ALPHAS: Final = np.array([1.0, 0.22, 0.06, 0.03])  # time scales of the smoothing: about 1, 8, 32 and 64 samples
 SCALES: Final = len(ALPHAS)
@@ -57,7 +57,7 @@ def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
 
 def clear(rows: Row) -> None:
     """Set what does not begin at 0 in fresh rows."""
-    if "covariance" in (rows.dtype.names or ()):
+    if _is_joint(rows["local"].shape[1]):
         rows["covariance"] = np.eye(rows["covariance"].shape[1], dtype=np.float32)
 
 
@@ -116,7 +116,7 @@ def smoothed(rows: Row, error: F) -> F:
     second += rate * (first - second)
     result = second.astype(np.float64)
     if rows["local"].shape[1] > 1:
-        squares = slice(0, FAMILIES["level"].stop * SCALES)
+        squares = slice(0, SQUARED * SCALES)
         result[:, squares] = np.sqrt(result[:, squares])
     return result
 
@@ -151,7 +151,7 @@ def learn(rows: Row, z: F, difference: F, seen: F, learning: Mask) -> None:
     step = np.minimum(np.abs(difference) * spread, 8.0 * np.maximum(rows["step_usual"], 10 * STEP_FLOOR * spread))
     rows["step_usual"] += np.nan_to_num(rate * (step - rows["step_usual"]))
     rows["repeats_usual"] += rate * (rows["repeats"] - rows["repeats_usual"])
-    if "covariance" in (rows.dtype.names or ()):
+    if _is_joint(z.shape[1]):
         known = np.nan_to_num(z)
         slow = np.maximum(1.0 / (seen + 2.0), COVARIANCE_RATE_MIN) * learning
         covariance = rows["covariance"]
@@ -162,7 +162,7 @@ def rescale(rows: Row, ratio: F, shift: F) -> None:
     """Go over to values that are `ratio` (n, D) times the old ones plus `shift` (n, D)."""
     rows["local"] = rows["local"] * ratio + shift
     rows["error_square"] *= (ratio**2)[:, None, :]
-    if "covariance" in (rows.dtype.names or ()):
+    if _is_joint(ratio.shape[1]):
         rows["covariance"] *= ratio[:, :, None] * ratio[:, None, :]
 
 

@@ -37,7 +37,9 @@ def fields(hidden: int, channels: int) -> list[tuple[str, str, tuple[int, ...]]]
 
 
 def clear(rows: Row) -> None:
-    """Let the rows' heads begin anew: they say what their prior says, and learn fast."""
+    """Let the rows' heads, if they have any, begin anew: they say what their prior says, and learn fast."""
+    if not _own(rows):
+        return
     rows["readout_weight"] = rows["readout_gain"] = rows["readout_usual"] = rows["readout_samples"] = 0.0
     rows["readout_inverse"] = np.eye(rows["readout_inverse"].shape[1], dtype=np.float32)
 
@@ -77,8 +79,15 @@ def forecast(rows: Row, hidden: F4, prior: F4) -> F4:
 
 def rescale(rows: Row, ratio: NDArray[np.float64]) -> None:
     """Go over to values that are `ratio` (n, D) times the old ones; a shift the heads learn themselves."""
+    if not _own(rows):
+        return
     rows["readout_weight"] *= ratio[:, None, None, :]
     rows["readout_usual"] *= ratio[:, None, :]
+
+
+def _own(rows: Row) -> bool:
+    """Return whether the rows have heads of their own."""
+    return "readout_inverse" in (rows.dtype.names or ())
 
 
 def _read(hidden: F4) -> F4:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import channels, readout, scaling, tail, threshold
-from detectors.channels import FAMILIES, SCALES
+from detectors.channels import SCALES
 from detectors.settings import DetectorSettings
 
 F = NDArray[np.float64]
@@ -23,11 +23,11 @@ Mask = NDArray[np.bool_]
 DAY_MS = 86_400_000.0
 MODEL_WARMUP_SAMPLES = 100  # after a swap, before the network's errors count
 SHIELDED_TAIL_SAMPLES = 40  # of an open alert, which the tails still learn
-FAMILY_WEIGHTS = np.array([1.0, 1.0, 0.7, 0.5])  # steps and repetitions come in bursts: their decades are worth less
+ERROR_WEIGHTS = np.array([1.0, 1.0, 0.7, 0.5])  # steps and repetitions come in bursts: their decades are worth less
 CLOCK_INPUTS = 2  # sine and cosine of the time of day
 STEP_INPUT_MAX = 20.0  # scaled units; bounds the network's difference input
 
-_OF_MODEL = np.repeat(np.arange(len(channels.NAMES)) < FAMILIES["model"].stop, SCALES)  # (UNITS,)
+_OF_MODEL = np.arange(channels.UNITS) < SCALES  # (UNITS,)
 
 
 class Advanced(Protocol):
@@ -72,7 +72,7 @@ class Scored:
     expected: F  # (n, D)
     margin: F  # (n, D) three times the usual size of the forecast's error
     share: F  # (n, D) each channel's part in the error, sums to 1
-    family: F  # (n, families) decades of each family of errors
+    decades: F  # (n, K) of each error
 
 
 def fields(settings: DetectorSettings) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -101,8 +101,7 @@ def clear(rows: Row) -> None:
     """Set what does not begin at 0 in fresh rows."""
     scaling.clear(rows)
     channels.clear(rows)
-    if "readout_inverse" in (rows.dtype.names or ()):
-        readout.clear(rows)
+    readout.clear(rows)
 
 
 def score(detector: Detector, rows: Row, times_ms: NDArray[np.int64], values: F, protected: Mask) -> Scored:
@@ -122,8 +121,8 @@ def score(detector: Detector, rows: Row, times_ms: NDArray[np.int64], values: F,
     parts = channels.model_parts(rows, errors), channels.level_parts(rows, z)  # both (n, D)
     channels.follow(rows, z, difference)
     smooth = channels.smoothed(rows, channels.combined(rows, *parts, present))
-    family = _family_decades(rows, smooth)
-    surprise: F = (family * FAMILY_WEIGHTS).max(axis=1)
+    decades = _decades(rows, smooth)
+    surprise: F = (decades * ERROR_WEIGHTS).max(axis=1)
     result = threshold.score(detector.settings.threshold, rows, surprise)
     warm = rows["samples"] >= detector.settings.warmup_samples
     spread = scaling.floored(rows)
@@ -133,8 +132,8 @@ def score(detector: Detector, rows: Row, times_ms: NDArray[np.int64], values: F,
         level=level,
         expected=rows["location"] + spread * predicted,
         margin=spread * channels.margin(rows, trained=detector.network is not None),
-        share=_shares(parts, family),
-        family=family,
+        share=_shares(parts, decades),
+        decades=decades,
     )
     _learn(detector.settings, rows, _Observed(level, z, errors, difference, smooth, surprise), ~protected)
     _advance_clock(rows, times_ms, seconds, fresh)
@@ -189,18 +188,16 @@ def inputs(z: F, difference: F, times_ms: NDArray[np.int64]) -> F4:
     return np.concatenate([z, step, clock], axis=-1).astype(np.float32)
 
 
-def _family_decades(rows: Row, smooth: F) -> F:
-    """Return the decades (n, families): the mean over a family's errors and time scales; the network's once warm."""
-    decades = tail.decades(rows["tail"], smooth)  # (n, UNITS)
-    slices = [slice(part.start * SCALES, part.stop * SCALES) for part in FAMILIES.values()]
-    family: F = np.stack([decades[:, part].mean(axis=1) for part in slices], axis=1)
-    family[:, 0] = np.where(rows["model_samples"] > MODEL_WARMUP_SAMPLES, family[:, 0], 0.0)
-    return family
+def _decades(rows: Row, smooth: F) -> F:
+    """Return the decades (n, K) of each error: the mean over its time scales; the network's once it is warm."""
+    decades: F = tail.decades(rows["tail"], smooth).reshape(len(rows), -1, SCALES).mean(axis=2)
+    decades[:, 0] = np.where(rows["model_samples"] > MODEL_WARMUP_SAMPLES, decades[:, 0], 0.0)
+    return decades
 
 
-def _shares(parts: tuple[F, F], family: F) -> F:
+def _shares(parts: tuple[F, F], decades: F) -> F:
     """Return each channel's share (n, D) in the more surprising of the two errors; without any, all are equal."""
-    weight = np.where((family[:, 0] >= family[:, 1])[:, None], *parts)
+    weight = np.where((decades[:, 0] >= decades[:, 1])[:, None], *parts)
     total = weight.sum(axis=1, keepdims=True)
     share: F = np.where(total > 0, weight / np.maximum(total, 1e-12), 1.0 / weight.shape[1])
     return share
@@ -256,8 +253,7 @@ def move_scale(rows: Row, location: F, spread: F) -> None:
     rows["window"] = rows["window"] * ratio[:, None] + shift[:, None]
     rows["forecast"] = rows["forecast"] * ratio + shift
     channels.rescale(rows, ratio, shift)
-    if "readout_inverse" in (rows.dtype.names or ()):
-        readout.rescale(rows, ratio)
+    readout.rescale(rows, ratio)
 
 
 def _advance_clock(rows: Row, times_ms: NDArray[np.int64], seconds: F, fresh: Mask) -> None:

@@ -32,8 +32,7 @@ PRIOR_EXCESS_SHARE: Final = 0.25  # of the edge
 SHAPE_MAX: Final = 0.9  # how heavy the Pareto tail may be
 DECADES_MAX: Final = 12.0  # more is not distinguishable and would drown the other errors
 
-_EDGES: Final = LOWEST + STEP * np.arange(BINS + 1)
-_MIDDLES: Final = np.exp(_EDGES[:-1] + 0.5 * STEP)
+_MIDDLES: Final = np.exp(LOWEST + STEP * (np.arange(BINS) + 0.5))
 
 
 def field(name: str, units: int) -> tuple[str, str, tuple[int, ...]]:
@@ -52,13 +51,12 @@ def decades(counts: Counts, error: F) -> F:
     `counts` (n, units, BINS + 1) is of the past, `error` (n, units) is not negative.
     """
     place, part = _place(error)
-    shares = _logs_of_share(counts)  # (n, units, BINS + 1)
-    above = np.take_along_axis(shares, place[..., None], axis=-1)[..., 0]
-    below = np.take_along_axis(shares, place[..., None] + 1, axis=-1)[..., 0]
-    log_share = (1.0 - part) * above + part * below
+    around = np.take_along_axis(counts, place[..., None] + np.arange(2), axis=-1)  # (n, units, 2)
+    shares = _logs_of_share(around, counts[..., :1])
+    log_share = (1.0 - part) * shares[..., 0] + part * shares[..., 1]
     rare = log_share < np.log(TAIL_SHARE)
     if rare.any():
-        log_share[rare] = _pareto(counts[rare], shares[rare], error[rare])
+        log_share[rare] = _pareto(counts[rare], error[rare])
     result: F = np.clip(log_share / -np.log(10.0), 0.0, DECADES_MAX)
     return result
 
@@ -79,14 +77,14 @@ def _place(error: F) -> tuple[NDArray[np.intp], F]:
     return place, along - place
 
 
-def _logs_of_share(counts: Counts) -> F:
-    total = counts[..., :1].astype(np.float64) + SAMPLE_COUNT
-    result: F = np.log((counts + 0.5 * SAMPLE_COUNT) / total)
+def _logs_of_share(counts: Counts, total: Counts) -> F:
+    result: F = np.log((counts + 0.5 * SAMPLE_COUNT) / (total.astype(np.float64) + SAMPLE_COUNT))
     return result
 
 
-def _pareto(counts: Counts, shares: F, error: F) -> F:
+def _pareto(counts: Counts, error: F) -> F:
     """Return the log probability (m,) of errors (m,) beyond the edge, from histograms (m, BINS + 1)."""
+    shares = _logs_of_share(counts, counts[:, :1])  # (m, BINS + 1)
     last = np.minimum((shares > np.log(TAIL_SHARE)).sum(axis=1) - 1, BINS - 1)  # the bin in which the edge lies
     rows = np.arange(len(last))
     before, after = shares[rows, last], shares[rows, last + 1]

@@ -50,7 +50,7 @@ def learn(threshold: Threshold, rows: Row, surprise: F, seen: F, learning: Mask)
     """Let the surprise (n,) enter what the threshold rests on, where `learning` (n,); `seen` (n,) counts before."""
     match threshold:
         case QuantileThreshold():
-            halving = tail.halves(seen[:, None] + 1.0) & learning[:, None]
+            halving = tail.halves(seen[:, None] + 1.0)  # also under an alert, or the counts would outgrow their type
             tail.learn(rows["surprise_tail"], surprise[:, None], learning, halving)
         case SigmaThreshold():
             rate = np.maximum(1.0 / (seen + 1.0), SIGMA_RATE_MIN) * learning

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from daemon.embedded import EmbeddedBroker
+from daemon.embedded import broker_at
 
 # The Kafka client reads its protocol with a function that Python 3.11 and 3.12 call deprecated, and only when it is
 # imported: once done here, every other warning may stay an error.
@@ -37,12 +37,8 @@ def no_thread_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def kafka_bootstrap() -> Iterator[str]:
     """The address of a real broker: the one in $KAFKA_BOOTSTRAP, else an embedded one that ends with the session."""
-    given = os.environ.get("KAFKA_BOOTSTRAP")
-    if given:
-        yield given
-        return
-    with EmbeddedBroker() as broker:
-        yield broker.bootstrap
+    with broker_at(os.environ.get("KAFKA_BOOTSTRAP")) as bootstrap:
+        yield bootstrap
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -205,3 +205,13 @@ class EmbeddedBroker:
 def _alone(port: int) -> Place:
     others = [each for each in free_ports(3) if each != port]
     return Place(0, ((port or others[0], others[1]),))
+
+
+@contextlib.contextmanager
+def broker_at(bootstrap: str | None) -> Iterator[str]:
+    """Yield the address of the given broker, or of one of our own that ends with the context."""
+    if bootstrap is not None:
+        yield bootstrap
+        return
+    with EmbeddedBroker() as broker:
+        yield broker.bootstrap

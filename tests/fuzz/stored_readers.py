@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import numpy as np
@@ -77,20 +77,12 @@ def _built(key: bytes, value: bytes) -> str:
 
 def read_score(value: bytes) -> str:
     """Read a record of the scores topic."""
-    try:
-        codec.decode_scores(value)
-    except msgspec.MsgspecError as error:
-        return f"refused: {error}"
-    return ACCEPTED
+    return _decoded(codec.decode_scores, value)
 
 
 def read_alert(value: bytes) -> str:
     """Read a record of the alerts topic."""
-    try:
-        codec.decode_alert(value)
-    except msgspec.MsgspecError as error:
-        return f"refused: {error}"
-    return ACCEPTED
+    return _decoded(codec.decode_alert, value)
 
 
 def read_artefact(value: bytes) -> str:
@@ -98,6 +90,14 @@ def read_artefact(value: bytes) -> str:
     try:
         ready(loads(value), "id", SETTINGS)
     except ArtefactError as error:
+        return f"refused: {error}"
+    return ACCEPTED
+
+
+def _decoded(decode: Callable[[bytes], object], value: bytes) -> str:
+    try:
+        decode(value)
+    except msgspec.MsgspecError as error:
         return f"refused: {error}"
     return ACCEPTED
 

@@ -100,7 +100,7 @@ def test_expectation_and_margin_are_in_the_values_own_unit(detector: Detector) -
 def test_the_networks_errors_count_only_once_it_is_warm() -> None:
     detector = DETECTORS["own readout"]
     scored = run(detector, fresh(), wave(scoring.MODEL_WARMUP_SAMPLES + 20, 2))
-    of_model = np.array([each.family[0, 0] for each in scored])
+    of_model = np.array([each.decades[0, 0] for each in scored])
     assert not of_model[: scoring.MODEL_WARMUP_SAMPLES].any()
     assert of_model[scoring.MODEL_WARMUP_SAMPLES :].any()
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detectors import threshold
+from detectors import tail, threshold
 from detectors.settings import QuantileThreshold, SigmaThreshold, StaticThreshold, Threshold
 from detectors.slab import row_dtype
 
@@ -53,6 +53,16 @@ def test_a_larger_surprise_never_scores_less_and_no_score_is_negative(
 ) -> None:
     low, high = (float(threshold.score(kind, MADE[kind.kind], np.array([each]))[0]) for each in sorted((one, other)))
     assert 0.0 <= low <= high
+
+
+def test_a_histogram_is_halved_under_an_alert_too_or_its_counts_would_outgrow_their_type() -> None:
+    kind = QuantileThreshold(0.9)
+    made = np.zeros(1, row_dtype(threshold.fields(kind)))
+    for seen in range(3 * tail.EPOCH_SAMPLES_MAX):
+        alerting = (seen + 1) % tail.EPOCH_SAMPLES_MAX < 4  # at the end of every epoch
+        threshold.learn(kind, made, np.array([0.1]), np.array([float(seen)]), np.array([not alerting]))
+        assert made["surprise_tail"][0, 0, 0] >= tail.SAMPLE_COUNT or seen < 4
+    assert made["surprise_tail"][0, 0, 0] > tail.EPOCH_SAMPLES_MAX
 
 
 def test_a_quantile_is_that_of_the_streams_own_surprise() -> None:
