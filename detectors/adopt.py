@@ -7,14 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import readout, scaling, scoring, tail
-from detectors.channels import SCALES
+from detectors import channels, readout, scaling, scoring, tail
 from detectors.scoring import Detector
 
 Row = NDArray[np.void]
 Calibration = Mapping[str, NDArray[np.float32]]
 
-UNITS_OF_MODEL = slice(0, SCALES)
 CALIBRATED_SAMPLES = 50.0  # what a calibration counts for, in samples of the stream's own
 ACCEPTED_SAMPLES = 300.0  # what an accepted location weighs against the samples that follow
 
@@ -27,16 +25,17 @@ def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
     moved = rows.copy()
     moved["model_samples"] = 0.0
     moved["error_square"] = 0.0
-    moved["smooth"][:, :, UNITS_OF_MODEL] = 0.0
-    moved["tail"][:, UNITS_OF_MODEL] = 0
+    units = channels.of_network(rows["forecast"].shape[1])
+    moved["smooth"][:, :, units] = 0.0
+    moved["tail"][:, units] = 0
     readout.clear(moved)
     if detector.network is None or len(rows) == 0:
         return moved
     _rebuild_state(detector, moved)
     if calibration:
         moved["error_square"] = calibration["error_square"]
-        share = calibration["tail_share"].astype(np.float64)  # (SCALES, BINS + 1)
-        moved["tail"][:, UNITS_OF_MODEL] = np.round(share * CALIBRATED_SAMPLES * tail.SAMPLE_COUNT)
+        share = calibration["tail_share"].astype(np.float64)  # (units, BINS + 1)
+        moved["tail"][:, units] = np.round(share * CALIBRATED_SAMPLES * tail.SAMPLE_COUNT)
         moved["model_samples"] = CALIBRATED_SAMPLES
     return moved
 
@@ -58,7 +57,8 @@ def accept_level(rows: Row) -> Row:
 
 def calibrate(rows: Row) -> dict[str, NDArray[np.float32]]:
     """Return the median of the network's error statistics over streams `rows` (n,) that it has scored for a while."""
-    counts = rows["tail"][:, UNITS_OF_MODEL].astype(np.float64)  # (n, SCALES, BINS + 1)
+    units = channels.of_network(rows["forecast"].shape[1])
+    counts = rows["tail"][:, units].astype(np.float64)  # (n, units, BINS + 1)
     share = counts / np.maximum(counts[..., :1], 1.0)
     return {
         "error_square": np.median(rows["error_square"], axis=0).astype(np.float32),

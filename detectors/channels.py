@@ -3,6 +3,10 @@
 The network gives two (what it makes of the newest sample, what it expected of it); plain arithmetic gives three more,
 which also answer while no model exists: the distance from the usual level, a change of the usual step size, and a
 value that repeats itself more often than it used to.
+
+Of one channel, the network's error and the distance from the level are judged apart, each by its own past. Of several,
+both are mean squares in units of their usual ones, and the larger of the two is judged as one error: judged apart, the
+one with the lighter tail would be believed as often as the other.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ Mask = NDArray[np.bool_]
 NAMES: Final = ("model", "level", "spread", "repeat")
 SQUARED: Final = 2  # the first so many are sums of squares when there is more than one channel
 HEADS: Final = 2  # of the network: the newest sample, the forecast
+AHEAD: Final = 1
 ALPHAS: Final = np.array([1.0, 0.22, 0.06, 0.03])  # time scales of the smoothing: about 1, 8, 32 and 64 samples
 SCALES: Final = len(ALPHAS)
 UNITS: Final = len(NAMES) * SCALES
@@ -33,7 +38,7 @@ STEP_FLOOR: Final = 0.005  # scaled units; below it a step counts as none
 USUAL_RATE_MIN: Final = 1.0 / 8000.0
 
 SQUARE_RATE_MIN: Final = 1.0 / 32768.0
-SQUARE_FLOOR: Final = 1e-5  # scaled units, squared; an error that never was is no reason to shout later
+SQUARE_FLOOR: Final = 1e-3  # scaled units, squared; an error that never was is no reason to shout later
 SQUARE_SHARE_MIN: Final = 0.01  # of the median over the channels
 SQUARE_MAX: Final = 1e4
 COVARIANCE_RATE_MIN: Final = 1.0 / 32768.0
@@ -44,7 +49,7 @@ JOINT_CHANNELS_MAX: Final = 64  # with more, channels count as independent: a ro
 def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return the row fields of the errors of a stream of `channels` channels."""
     return [
-        ("error_square", "f4", (HEADS, channels)),  # usual square of the network's errors
+        ("error_square", "f4", (channels,)),  # usual square of the forecast's errors
         *([("covariance", "f4", (channels, channels))] if _is_joint(channels) else []),
         ("smooth", "f4", (2, UNITS)),  # two exponential averages in a row, at each time scale
         ("local", "f4", (channels,)),  # short exponential average of the scaled value
@@ -53,6 +58,11 @@ def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
         ("repeats", "f4", (channels,)),  # how often in a row the value has not changed, now and usually
         ("repeats_usual", "f4", (channels,)),
     ]
+
+
+def of_network(channels: int) -> slice:
+    """Return which of the UNITS judge the network alone, and so mean nothing to another network."""
+    return slice(0, SCALES if channels == 1 else 0)
 
 
 def clear(rows: Row) -> None:
@@ -64,17 +74,15 @@ def clear(rows: Row) -> None:
 def model_parts(rows: Row, errors: F) -> F:
     """Return each channel's part (n, D) in the network's error, from `errors` (n, HEADS, D), NaN where missing.
 
-    One channel's error counts as it is. Several are squared and measured by their usual squares, or the loudest would
-    be all that is heard.
+    One channel's errors count as they are. Of several, those of the forecast are squared and measured by their usual
+    squares, or the loudest would be all that is heard; what was said of the newest sample tells nothing more.
     """
     if errors.shape[2] == 1:
         single: F = np.nan_to_num(np.abs(errors)).mean(axis=1)
         return single
-    square = rows["error_square"].astype(np.float64)  # (n, HEADS, D)
-    least = np.maximum(SQUARE_SHARE_MIN * np.median(square, axis=2, keepdims=True), SQUARE_FLOOR)
-    relative = np.nan_to_num(errors**2 / np.maximum(square, least))
-    result: F = np.minimum(relative, SQUARE_MAX).mean(axis=1)
-    return result
+    square = rows["error_square"].astype(np.float64)  # (n, D)
+    least = np.maximum(SQUARE_SHARE_MIN * np.median(square, axis=1, keepdims=True), SQUARE_FLOOR)
+    return np.minimum(np.nan_to_num(errors[:, AHEAD] ** 2 / np.maximum(square, least)), SQUARE_MAX)
 
 
 def level_parts(rows: Row, z: F) -> F:
@@ -101,16 +109,19 @@ def combined(rows: Row, model: F, level: F, present: Mask) -> F:
     change = np.abs(np.log((rows["step_now"] + least) / (rows["step_usual"] + least)))  # (n, D)
     run = np.maximum(rows["repeats"] - REPEATS_FREE, 0.0)
     stuck = np.log((1.0 + run) / (1.0 + rows["repeats_usual"]))  # (n, D)
-    means = (model.sum(axis=1) / count, level.sum(axis=1) / count)
-    return np.stack([*means, change.max(axis=1), np.maximum(stuck.max(axis=1), 0.0)], axis=1)
+    of_model, of_level = model.sum(axis=1) / count, level.sum(axis=1) / count
+    if model.shape[1] > 1:
+        of_model, of_level = np.maximum(of_model, of_level), np.zeros(len(rows))
+    return np.stack([of_model, of_level, change.max(axis=1), np.maximum(stuck.max(axis=1), 0.0)], axis=1)
 
 
-def smoothed(rows: Row, error: F) -> F:
+def smoothed(rows: Row, error: F, seen: F) -> F:
     """Move the averages of the errors (n, K) at every time scale and return them, (n, UNITS), in scaled units.
 
-    Two exponential averages in a row come near the plain mean of the last few samples, without keeping them.
+    Two exponential averages in a row come near the plain mean of the last few samples, without keeping them. They begin
+    as the mean of what was `seen` (n, UNITS) so far: from nothing they would climb, and look like an error that grows.
     """
-    rate = np.tile(np.where(ALPHAS < 1.0, 2.0 * ALPHAS, 1.0), len(NAMES))
+    rate = np.maximum(np.tile(np.where(ALPHAS < 1.0, 2.0 * ALPHAS, 1.0), len(NAMES)), 1.0 / (seen + 1.0))
     first, second = rows["smooth"][:, 0], rows["smooth"][:, 1]
     first += rate * (np.repeat(error, SCALES, axis=1) - first)
     second += rate * (first - second)
@@ -123,7 +134,7 @@ def smoothed(rows: Row, error: F) -> F:
 
 def margin(rows: Row, *, trained: bool) -> F:
     """Return how far off (n, D) the expectation usually is at most: three times its usual error."""
-    usual = np.sqrt(rows["error_square"][:, 1].astype(np.float64)) if trained else np.ones(rows["local"].shape)
+    usual = np.sqrt(rows["error_square"].astype(np.float64)) if trained else np.ones(rows["local"].shape)
     result: F = np.maximum(3.0 * usual, 3.0 * STEP_FLOOR)
     return result
 
@@ -139,9 +150,9 @@ def follow(rows: Row, z: F, difference: F) -> None:
 
 def learn_model(rows: Row, errors: F, seen: F, learning: Mask) -> None:
     """Let the network's errors (n, HEADS, D) enter their usual squares; `seen` (n,) counts those before."""
-    rate = np.maximum(1.0 / (seen + 1.0), SQUARE_RATE_MIN) * learning
+    rate = np.maximum(2.0 / (seen + 2.0), SQUARE_RATE_MIN) * learning
     square = rows["error_square"]
-    square += np.nan_to_num(rate[:, None, None] * (errors**2 - square))
+    square += np.nan_to_num(rate[:, None] * (errors[:, AHEAD] ** 2 - square))
 
 
 def learn(rows: Row, z: F, difference: F, seen: F, learning: Mask) -> None:
@@ -159,11 +170,12 @@ def learn(rows: Row, z: F, difference: F, seen: F, learning: Mask) -> None:
 
 
 def rescale(rows: Row, ratio: F, shift: F) -> None:
-    """Go over to values that are `ratio` (n, D) times the old ones plus `shift` (n, D)."""
+    """Go over to values that are `ratio` (n, D) times the old ones plus `shift` (n, D).
+
+    The covariance stays: it is that of samples each measured by the spread of its time.
+    """
     rows["local"] = rows["local"] * ratio + shift
-    rows["error_square"] *= (ratio**2)[:, None, :]
-    if _is_joint(ratio.shape[1]):
-        rows["covariance"] *= ratio[:, :, None] * ratio[:, None, :]
+    rows["error_square"] *= ratio**2
 
 
 def _is_joint(channels: int) -> bool:

@@ -1,9 +1,11 @@
 """Each stream's own linear readout of the shared hidden state, learnt in closed form from the first sample on.
 
-Two heads read [hidden; 1]: what the newest sample should look like, and what the next one will. Both correct a prior,
-the group's own decoder once it is trained. They learn by recursive least squares with forgetting (Plackett 1950);
-errors are bounded before they teach, and the trace of the inverse covariance is, without which a constant input would
-let it grow beyond all bounds. Learning needs no back-propagation, and the shared weights never change by it.
+Of one channel, two heads read [hidden; 1]: what the newest sample should look like, and what the next one will. Of
+several channels one head reads [hidden; sample; 1] and says the next sample: an autoregression over all channels, with
+the memory that it lacks. The heads correct a prior, the group's own decoder once it is trained. They learn by recursive
+least squares with forgetting (Plackett 1950); errors are bounded before they teach, and the trace of the inverse
+covariance is, without which a constant input would let it grow beyond all bounds. Learning needs no back-propagation,
+and the shared weights never change by it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+F = NDArray[np.float64]
 F4 = NDArray[np.float32]
 Row = NDArray[np.void]
 Mask = NDArray[np.bool_]
@@ -22,16 +25,24 @@ CLIP_ERRORS: Final = 4.0  # an error teaches as if it were at most so many usual
 CLIP_LEAST: Final = 0.05  # scaled units; a stream that was constant so far may still learn
 FREE_SAMPLES: Final = 100.0  # the first errors are taken as they are
 USUAL_RATE: Final = 0.02
+SAMPLE_MAX: Final = np.float32(8.0)  # scaled units; what is read of a sample, or one outlier would be most of the past
+RESCALE_MAX: Final = 2.0  # a channel whose scale changes more ...
+SHIFT_MAX: Final = 2.0  # ... or whose location does, in scaled units, is read as if for the first time
+FORECAST_MAX: Final = np.float32(100.0)  # scaled units; nothing larger is ever seen
+NEXT: Final = 0
+NEWEST: Final = 1
+CHANNELS_MAX: Final = 64  # with more, the sample itself is not read: a row would be all covariance
 
 
 def fields(hidden: int, channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return the row fields of the heads of a stream of `channels` channels over `hidden` numbers."""
-    width = hidden + 1
+    width = hidden + 1 + (channels if _reads_sample(channels) else 0)
+    heads = 2 if channels == 1 else 1
     return [
         ("readout_inverse", "f4", (width, width)),  # of the covariance of what is read
-        ("readout_weight", "f4", (width, 2, channels)),  # the heads: newest, next
+        ("readout_weight", "f4", (width, heads, channels)),  # the heads: next, and of one channel newest
         ("readout_gain", "f4", (width,)),  # of the last sample, with which the next one's error teaches
-        ("readout_usual", "f4", (2, channels)),  # running mean of the absolute errors
+        ("readout_usual", "f4", (heads, channels)),  # running mean of the absolute errors
         ("readout_samples", "f4", ()),
     ]
 
@@ -45,53 +56,83 @@ def clear(rows: Row) -> None:
 
 
 def learn_next(rows: Row, error: F4, learning: Mask) -> None:
-    """Let the error (n, D) of the last sample's forecast teach the second head, where `learning` (n,)."""
-    _teach(rows, 1, rows["readout_gain"], error, learning)
+    """Let the error (n, D) of the last sample's forecast teach, where `learning` (n,)."""
+    _teach(rows, NEXT, rows["readout_gain"], error, learning)
 
 
-def learn_newest(rows: Row, hidden: F4, prior: F4, value: F4, learning: Mask) -> F4:
-    """Return the first head's error (n, D) on `value` (n, D), NaN where that is, and let it teach.
+def learn_newest(rows: Row, read: F4, prior: F4, value: F4, learning: Mask) -> F4:
+    """Return the error (n, D) on `value` (n, D), NaN where that is, of what was said of the newest sample.
 
-    `hidden` (n, H) is the state after the sample, `prior` (n, D) what the head corrects.
+    `read` (n, R) is what `reading` made of the sample, `prior` (n, D) what the head corrects; of several channels no
+    head says anything, and the prior's error is returned. The head learns where `learning` (n,), and so does the
+    inverse covariance, for both heads.
     """
-    read = _read(hidden)  # (n, H + 1)
     inverse = rows["readout_inverse"]
-    towards = np.einsum("nij,nj->ni", inverse, read)  # (n, H + 1)
+    towards = np.einsum("nij,nj->ni", inverse, read)  # (n, R)
     strength = MEMORY + np.einsum("ni,ni->n", read, towards)  # (n,)
-    gain = towards / strength[:, None]
-    told = prior + np.einsum("ni,nid->nd", read, rows["readout_weight"][:, :, 0])
-    error: F4 = value - told
-    _teach(rows, 0, gain, error, learning)
+    sound = strength >= MEMORY  # else rounding has eaten it up, and it begins anew
+    gain = towards * (sound / np.where(sound, strength, 1.0))[:, None]
+    error: F4 = value - prior
+    if rows["readout_weight"].shape[2] > NEWEST:
+        error -= np.einsum("ni,nid->nd", read, rows["readout_weight"][:, :, NEWEST])
+        _teach(rows, NEWEST, gain, error, learning)
     moved = inverse - gain[:, :, None] * towards[:, None, :]
     trace = np.trace(moved, axis1=1, axis2=2)
     grown = np.clip(read.shape[1] / np.maximum(trace, 1e-12), 1.0, 1.0 / MEMORY).astype(np.float32)
-    rows["readout_inverse"] = np.where(learning[:, None, None], moved * grown[:, None, None], inverse)
+    moved = np.where(sound[:, None, None], moved * grown[:, None, None], np.eye(read.shape[1], dtype=np.float32))
+    rows["readout_inverse"] = np.where(learning[:, None, None], moved, inverse)
     rows["readout_gain"] = gain * learning[:, None]
     rows["readout_samples"] += learning
     return error
 
 
-def forecast(rows: Row, hidden: F4, prior: F4) -> F4:
-    """Return what the second head expects of the next sample (n, D)."""
-    result: F4 = prior + np.einsum("ni,nid->nd", _read(hidden), rows["readout_weight"][:, :, 1])
-    return result
+def forecast(rows: Row, read: F4, prior: F4) -> F4:
+    """Return what is expected of the next sample (n, D), from what was `read` (n, R) of the newest one."""
+    result: F4 = prior + np.einsum("ni,nid->nd", read, rows["readout_weight"][:, :, NEXT])
+    return np.clip(result, -FORECAST_MAX, FORECAST_MAX)
 
 
-def rescale(rows: Row, ratio: NDArray[np.float64]) -> None:
-    """Go over to values that are `ratio` (n, D) times the old ones; a shift the heads learn themselves."""
+def reading(hidden: F4, sample: F4) -> F4:
+    """Return what the heads read (n, R): the `hidden` state (n, H) after the `sample` (n, D), maybe that, and 1."""
+    one = np.ones((len(hidden), 1), np.float32)
+    if not _reads_sample(sample.shape[1]):
+        return np.concatenate([hidden, one], axis=1)
+    return np.concatenate([hidden, np.clip(sample, -SAMPLE_MAX, SAMPLE_MAX), one], axis=1)
+
+
+def rescale(rows: Row, ratio: F, shift: F) -> None:
+    """Go over to values that are `ratio` (n, D) times the old ones plus `shift` (n, D)."""
     if not _own(rows):
         return
     rows["readout_weight"] *= ratio[:, None, None, :]
     rows["readout_usual"] *= ratio[:, None, :]
+    if _reads_sample(ratio.shape[1]):
+        _change_reading(rows, ratio, shift)
+
+
+def _reads_sample(channels: int) -> bool:
+    return 1 < channels <= CHANNELS_MAX
+
+
+def _change_reading(rows: Row, ratio: F, shift: F) -> None:
+    """Let the heads go on with a sample read in another scale; what changes much is read as if for the first time."""
+    moderate = (np.abs(np.log(ratio)) < np.log(RESCALE_MAX)) & (np.abs(shift) < SHIFT_MAX)  # (n, D)
+    width = rows["readout_gain"].shape[1]
+    back = np.broadcast_to(np.eye(width), (len(rows), width, width)).copy()  # from the new reading to the old one
+    along = np.arange(width - 1 - ratio.shape[1], width - 1)  # where the sample stands
+    back[:, along, along] = np.where(moderate, 1.0 / ratio, 0.0)
+    back[:, along, -1] = np.where(moderate, -shift / ratio, 0.0)
+    turned = back.transpose(0, 2, 1)  # (n, R, R)
+    rows["readout_weight"] = np.einsum("nij,njhd->nihd", turned, rows["readout_weight"])
+    rows["readout_gain"] = np.einsum("nij,nj->ni", turned, rows["readout_gain"])
+    inverse = turned @ rows["readout_inverse"] @ back
+    inverse[:, along, along] += ~moderate
+    rows["readout_inverse"] = inverse
 
 
 def _own(rows: Row) -> bool:
     """Return whether the rows have heads of their own."""
     return "readout_inverse" in (rows.dtype.names or ())
-
-
-def _read(hidden: F4) -> F4:
-    return np.concatenate([hidden, np.ones((len(hidden), 1), np.float32)], axis=1)
 
 
 def _teach(rows: Row, head: int, gain: F4, error: F4, learning: Mask) -> None:

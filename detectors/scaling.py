@@ -27,6 +27,7 @@ SCALED_MAX = 100.0  # bound for the network's sake; no squashing below it
 VALUE_MAX = 1e30  # a raw value beyond it counts as this much: no step or rate may overflow 32 bits
 COUNTER_SAMPLES = 50  # increments seen before a channel may be called a counter
 RESET_SHARE_MAX = 0.02
+RESETS_FREE = 3.0  # so many more falls are forgiven to a channel that was taken for a counter
 RISE_SHARE_MIN = 0.5
 
 
@@ -75,15 +76,16 @@ def levels(rows: Row, values: F, seconds: F) -> F:
 
 
 def _recognise_counters(rows: Row, values: F) -> None:
-    """A channel is a counter when it hardly ever falls, mostly rises, and falls only to near zero."""
-    due = rows["steps"] == COUNTER_SAMPLES
-    if not due.any():
+    """A channel is a counter when it hardly ever falls and mostly rises; one that falls too often after all is none."""
+    falls_max = RESET_SHARE_MAX * rows["steps"]
+    monotone = (rows["falls"] <= falls_max) & (rows["rises"] >= RISE_SHARE_MIN * rows["steps"]) & (values >= 0)
+    found = (rows["steps"] == COUNTER_SAMPLES) & monotone & (rows["counter"] == 0)
+    wrong = (rows["counter"] > 0) & (rows["falls"] > falls_max + RESETS_FREE)
+    if not (found | wrong).any():
         return
-    monotone = (rows["falls"] <= RESET_SHARE_MAX * rows["steps"]) & (rows["rises"] >= RISE_SHARE_MIN * rows["steps"])
-    found = due & monotone & (rows["counter"] == 0) & (values >= 0)
-    rows["counter"] = np.where(found, 1.0, rows["counter"])
+    rows["counter"] = np.where(wrong, 0.0, np.where(found, 1.0, rows["counter"]))
     for name in ("location", "spread", "mean", "variance", "observed"):
-        rows[name] = np.where(found, 0.0, rows[name])
+        rows[name] = np.where(found | wrong, 0.0, rows[name])
 
 
 def scaled(rows: Row, level: F) -> F:

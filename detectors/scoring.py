@@ -22,12 +22,11 @@ Mask = NDArray[np.bool_]
 
 DAY_MS = 86_400_000.0
 MODEL_WARMUP_SAMPLES = 100  # after a swap, before the network's errors count
+MEASURED_SAMPLES = 10  # after a swap, before the errors of several channels can be measured by their usual squares
 SHIELDED_TAIL_SAMPLES = 40  # of an open alert, which the tails still learn
 ERROR_WEIGHTS = np.array([1.0, 1.0, 0.7, 0.5])  # steps and repetitions come in bursts: their decades are worth less
 CLOCK_INPUTS = 2  # sine and cosine of the time of day
 STEP_INPUT_MAX = 20.0  # scaled units; bounds the network's difference input
-
-_OF_MODEL = np.arange(channels.UNITS) < SCALES  # (UNITS,)
 
 
 class Advanced(Protocol):
@@ -119,9 +118,11 @@ def score(detector: Detector, rows: Row, times_ms: NDArray[np.int64], values: F,
     errors, predicted = _errors(detector, rows, z, difference, times_ms, ~protected)
     present = np.isfinite(z)
     parts = channels.model_parts(rows, errors), channels.level_parts(rows, z)  # both (n, D)
+    if z.shape[1] > 1:
+        parts[0][rows["model_samples"] <= MEASURED_SAMPLES] = 1.0  # as large as usual
     channels.follow(rows, z, difference)
-    smooth = channels.smoothed(rows, channels.combined(rows, *parts, present))
-    decades = _decades(rows, smooth)
+    smooth = channels.smoothed(rows, channels.combined(rows, *parts, present), _seen(rows))
+    decades = _decades(rows, smooth, parts)
     surprise: F = (decades * ERROR_WEIGHTS).max(axis=1)
     result = threshold.score(detector.settings.threshold, rows, surprise)
     warm = rows["samples"] >= detector.settings.warmup_samples
@@ -169,8 +170,9 @@ def _errors(
     ahead = (z - predicted).astype(np.float32)
     if detector.settings.readout == "rls":
         readout.learn_next(rows, ahead, learning)
-        newest = readout.learn_newest(rows, moved.hidden, moved.reconstruction[:, 0], z.astype(np.float32), learning)
-        rows["forecast"] = readout.forecast(rows, moved.hidden, moved.forecast)
+        read = readout.reading(moved.hidden, filled.astype(np.float32))
+        newest = readout.learn_newest(rows, read, moved.reconstruction[:, 0], z.astype(np.float32), learning)
+        rows["forecast"] = readout.forecast(rows, read, moved.forecast)
     else:
         newest = (z - moved.reconstruction[:, 0]).astype(np.float32)
         rows["forecast"] = moved.forecast
@@ -188,10 +190,18 @@ def inputs(z: F, difference: F, times_ms: NDArray[np.int64]) -> F4:
     return np.concatenate([z, step, clock], axis=-1).astype(np.float32)
 
 
-def _decades(rows: Row, smooth: F) -> F:
-    """Return the decades (n, K) of each error: the mean over its time scales; the network's once it is warm."""
+def _decades(rows: Row, smooth: F, parts: tuple[F, F]) -> F:
+    """Return the decades (n, K) of each error: the mean over its time scales.
+
+    One channel's network counts once it is warm; the one error of several channels is told as that of the larger part.
+    """
     decades: F = tail.decades(rows["tail"], smooth).reshape(len(rows), -1, SCALES).mean(axis=2)
-    decades[:, 0] = np.where(rows["model_samples"] > MODEL_WARMUP_SAMPLES, decades[:, 0], 0.0)
+    if parts[0].shape[1] == 1:
+        decades[:, 0] = np.where(rows["model_samples"] > MODEL_WARMUP_SAMPLES, decades[:, 0], 0.0)
+    else:
+        of_level = parts[1].sum(axis=1) > parts[0].sum(axis=1)
+        decades[:, 1] = np.where(of_level, decades[:, 0], 0.0)
+        decades[:, 0] = np.where(of_level, 0.0, decades[:, 0])
     return decades
 
 
@@ -215,19 +225,30 @@ class _Observed:
     surprise: F
 
 
+def _model_samples(rows: Row) -> F:
+    """Return how many samples (n,) the network had seen before this one, which it has counted already."""
+    result: F = np.maximum(rows["model_samples"].astype(np.float64) - 1.0, 0.0)
+    return result
+
+
+def _seen(rows: Row) -> F:
+    """Return how many samples each error and time scale had seen before this one: (n, UNITS)."""
+    seen = np.repeat(rows["samples"].astype(np.float64)[:, None], channels.UNITS, axis=1)
+    seen[:, channels.of_network(rows["forecast"].shape[1])] = _model_samples(rows)[:, None]
+    return seen
+
+
 def _learn(settings: DetectorSettings, rows: Row, observed: _Observed, learning: Mask) -> None:
     """Let the wave's samples enter every running statistic where `learning` (n,): not under an open alert.
 
     The tails go on learning for a while: an error that has just been told is not as improbable a second time.
     """
     samples = rows["samples"].astype(np.float64)  # (n,)
-    # this sample has been counted by the network already
-    model_samples = np.maximum(rows["model_samples"].astype(np.float64) - 1.0, 0.0)
-    seen = np.where(_OF_MODEL, model_samples[:, None], samples[:, None])  # (n, UNITS)
+    seen = _seen(rows)
     rows["shielded"] = np.where(learning, 0.0, rows["shielded"] + 1.0)
     tail.learn(rows["tail"], observed.smooth, rows["shielded"] <= SHIELDED_TAIL_SAMPLES, tail.halves(seen + 1.0))
     threshold.learn(settings.threshold, rows, observed.surprise, samples, learning)
-    channels.learn_model(rows, observed.errors, model_samples, learning)
+    channels.learn_model(rows, observed.errors, _model_samples(rows), learning)
     channels.learn(rows, observed.z, observed.difference, samples, learning)
     due = scaling.learn(rows, observed.level, learning)
     if due.any():
@@ -253,7 +274,7 @@ def move_scale(rows: Row, location: F, spread: F) -> None:
     rows["window"] = rows["window"] * ratio[:, None] + shift[:, None]
     rows["forecast"] = rows["forecast"] * ratio + shift
     channels.rescale(rows, ratio, shift)
-    readout.rescale(rows, ratio)
+    readout.rescale(rows, ratio, shift)
 
 
 def _advance_clock(rows: Row, times_ms: NDArray[np.int64], seconds: F, fresh: Mask) -> None:

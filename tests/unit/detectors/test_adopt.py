@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors import scoring, tail
-from detectors.adopt import CALIBRATED_SAMPLES, UNITS_OF_MODEL, accept_level, adopt, calibrate
+from detectors import channels, scoring, tail
+from detectors.adopt import CALIBRATED_SAMPLES, accept_level, adopt, calibrate
 from detectors.scoring import Detector
 from detectors.slab import row_dtype
 from tests.conformance.feed import INTERVAL_MS, START_MS, drawn, settings_of, wave
 
-SETTINGS = settings_of(2)
+SETTINGS = settings_of(1)
+UNITS = channels.of_network(1)
 OLD, NEW = (Detector(SETTINGS, drawn(SETTINGS, seed), f"m{seed}") for seed in (1, 2))
 BASELINE = Detector(SETTINGS)
 STREAMS = 5
@@ -23,7 +24,7 @@ def lived(detector: Detector, samples: int = 120) -> NDArray[np.void]:
     rows = np.zeros(STREAMS, row_dtype(scoring.fields(SETTINGS)))
     scoring.clear(rows)
     for i in range(samples):
-        values = np.stack([wave(samples, 2, seed)[i] for seed in range(STREAMS)])
+        values = np.stack([wave(samples, 1, seed)[i] for seed in range(STREAMS)])
         times_ms = np.full(STREAMS, START_MS + i * INTERVAL_MS, dtype=np.int64)
         scoring.score(detector, rows, times_ms, values, np.zeros(STREAMS, bool))
     return rows
@@ -46,7 +47,7 @@ def test_what_belongs_to_the_stream_is_kept(rows: NDArray[np.void]) -> None:
     kept = ("time_ms", "interval_ms", "samples", "window", "window_filled", "location", "spread", "raw_last", "local")
     for name in kept:
         assert np.array_equal(moved[name], rows[name], equal_nan=True), name
-    plain = slice(UNITS_OF_MODEL.stop, None)
+    plain = slice(UNITS.stop, None)
     assert np.array_equal(moved["tail"][:, plain], rows["tail"][:, plain])
     assert np.array_equal(moved["smooth"][:, :, plain], rows["smooth"][:, :, plain])
 
@@ -55,8 +56,8 @@ def test_what_the_old_network_taught_is_forgotten(rows: NDArray[np.void]) -> Non
     moved = adopt(NEW, rows, {})
     assert not moved["model_samples"].any()
     assert not moved["error_square"].any()
-    assert not moved["smooth"][:, :, UNITS_OF_MODEL].any()
-    assert not moved["tail"][:, UNITS_OF_MODEL].any()
+    assert not moved["smooth"][:, :, UNITS].any()
+    assert not moved["tail"][:, UNITS].any()
     assert not moved["readout_weight"].any()
 
 
@@ -84,7 +85,7 @@ def test_a_calibration_gives_every_stream_a_start(rows: NDArray[np.void]) -> Non
     calibration = calibrate(rows)
     moved = adopt(NEW, np.zeros(3, rows.dtype), calibration)
     assert (moved["model_samples"] == CALIBRATED_SAMPLES).all()
-    counts = moved["tail"][1, UNITS_OF_MODEL].astype(int)
+    counts = moved["tail"][1, UNITS].astype(int)
     assert (counts[:, 0] == CALIBRATED_SAMPLES * tail.SAMPLE_COUNT).all()
     assert (np.diff(counts, axis=1) <= 0).all()
     assert np.array_equal(moved["error_square"][2], np.median(rows["error_square"], axis=0))
@@ -96,7 +97,7 @@ def test_rows_go_on_scoring_after_the_move(rows: NDArray[np.void]) -> None:
     for i in range(60):
         times_ms = moved["time_ms"] + INTERVAL_MS
         scored = scoring.score(
-            NEW, moved, times_ms, np.stack([wave(60, 2, s)[i] for s in range(STREAMS)]), np.zeros(STREAMS, bool)
+            NEW, moved, times_ms, np.stack([wave(60, 1, s)[i] for s in range(STREAMS)]), np.zeros(STREAMS, bool)
         )
         assert np.isfinite(scored.score).all()
     assert (moved["model_samples"] == CALIBRATED_SAMPLES + 60).all()

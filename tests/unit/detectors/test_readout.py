@@ -24,7 +24,7 @@ def take(rows: NDArray[np.void], hidden: F4, value: F4, expected: F4 | None, *, 
     mask, none = np.full(len(rows), learning), np.zeros_like(value)
     if expected is not None:
         readout.learn_next(rows, value - expected, mask)
-    return readout.learn_newest(rows, hidden, none, value, mask)
+    return readout.learn_newest(rows, readout.reading(hidden, value), none, value, mask)
 
 
 def run(rows: NDArray[np.void], hidden: F4, values: F4) -> tuple[F4, F4]:
@@ -35,7 +35,7 @@ def run(rows: NDArray[np.void], hidden: F4, values: F4) -> tuple[F4, F4]:
         if expected is not None:
             ahead[i] = values[i, 0] - expected[0]
         newest[i] = take(rows, hidden[i], values[i], expected)[0]
-        expected = readout.forecast(rows, hidden[i], np.zeros_like(values[i]))
+        expected = readout.forecast(rows, readout.reading(hidden[i], values[i]), np.zeros_like(values[i]))
     return newest, ahead
 
 
@@ -64,14 +64,13 @@ def test_recursion_equals_least_squares_over_the_whole_past() -> None:
     forget = float(readout.MEMORY) ** np.arange(samples - 1, -1, -1.0)
     left = (read * forget[:, None]).T @ read + float(readout.MEMORY) ** samples * np.eye(HIDDEN + 1)
     direct = np.linalg.solve(left, (read * forget[:, None]).T @ values[:, 0])
-    assert rows["readout_weight"][0, :, 0] == pytest.approx(direct, abs=2e-3)
+    assert rows["readout_weight"][0, :, readout.NEWEST] == pytest.approx(direct, abs=2e-3)
 
 
 def test_a_prior_is_corrected_and_not_replaced() -> None:
     rows = fresh()
-    error = readout.learn_newest(
-        rows, states(1)[0], np.full((1, 1), 5.0, np.float32), np.full((1, 1), 5.0, np.float32), np.ones(1, bool)
-    )
+    five = np.full((1, 1), 5.0, np.float32)
+    error = readout.learn_newest(rows, readout.reading(states(1)[0], five), five, five, np.ones(1, bool))
     assert float(error[0, 0]) == 0.0
     assert not rows["readout_weight"].any()
 
@@ -118,6 +117,46 @@ def test_another_scale_is_taken_over() -> None:
     rows, hidden = fresh(), states(300)
     run(rows, hidden, hidden[:, :, :1])
     none = np.zeros((1, 1), np.float32)
-    before = readout.forecast(rows, hidden[5], none)
-    readout.rescale(rows, np.full((1, 1), 0.5))
-    assert readout.forecast(rows, hidden[5], none) == pytest.approx(0.5 * before)
+    read = readout.reading(hidden[5], none)
+    before = readout.forecast(rows, read, none)
+    readout.rescale(rows, np.full((1, 1), 0.5), np.zeros((1, 1)))
+    assert readout.forecast(rows, read, none) == pytest.approx(0.5 * before)
+
+
+def walk(samples: int, channels: int, seed: int = 0) -> F4:
+    """Return values (T, 1, D) in which each channel follows the one before it of the sample before."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(0.0, 1.0, (samples, 1, channels))
+    for i in range(1, samples):
+        values[i, 0, 1:] = 0.9 * values[i - 1, 0, :-1] + 0.1 * values[i, 0, 1:]
+    return values.astype(np.float32)
+
+
+def test_several_channels_are_forecast_from_each_other() -> None:
+    values, hidden = walk(900, 3), states(900)
+    _, ahead = run(fresh(channels=3), hidden, values)
+    assert np.abs(ahead[-200:, 0]).mean() > 0.5  # nothing says what the first will be
+    assert np.abs(ahead[-200:, 1:]).mean() < 0.15
+
+
+def test_heads_go_on_in_another_scale_of_what_they_read() -> None:
+    values, hidden = walk(900, 3), states(900)
+    rows, ratio, shift = fresh(channels=3), np.array([[0.8, 1.5, 1.0]]), np.array([[0.5, -0.3, 0.0]])
+    run(rows, hidden[:600], values[:600])
+    moved = rows.copy()
+    readout.rescale(moved, ratio, shift)
+    # persistence is the prior that moves with the scale
+    told = readout.forecast(rows, readout.reading(hidden[600], values[600]), values[600])
+    other = (values[600] * ratio + shift).astype(np.float32)
+    again = readout.forecast(moved, readout.reading(hidden[600], other), other)
+    assert again == pytest.approx(told * ratio + shift, abs=1e-3)
+
+
+def test_a_channel_that_wakes_up_is_read_as_if_for_the_first_time() -> None:
+    rows = fresh(channels=3)
+    run(rows, states(600), walk(600, 3))
+    readout.rescale(rows, np.array([[1e-5, 1.0, 1.0]]), np.array([[90.0, 0.0, 0.0]]))
+    inverse = rows["readout_inverse"][0]
+    assert inverse[HIDDEN].tolist() == np.eye(HIDDEN + 4)[HIDDEN].tolist()
+    assert not rows["readout_weight"][0, HIDDEN].any()
+    assert np.linalg.eigvalsh(inverse.astype(np.float64)).min() > -1e-5

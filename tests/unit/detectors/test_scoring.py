@@ -98,11 +98,19 @@ def test_expectation_and_margin_are_in_the_values_own_unit(detector: Detector) -
 
 
 def test_the_networks_errors_count_only_once_it_is_warm() -> None:
-    detector = DETECTORS["own readout"]
-    scored = run(detector, fresh(), wave(scoring.MODEL_WARMUP_SAMPLES + 20, 2))
+    settings = replace(SETTINGS, channels=("value",))
+    detector = Detector(settings, drawn(settings), "m")
+    scored = run(detector, fresh(settings=settings), wave(scoring.MODEL_WARMUP_SAMPLES + 20, 1))
     of_model = np.array([each.decades[0, 0] for each in scored])
     assert not of_model[: scoring.MODEL_WARMUP_SAMPLES].any()
     assert of_model[scoring.MODEL_WARMUP_SAMPLES :].any()
+
+
+def test_one_error_of_several_channels_is_told_as_that_of_the_larger_part() -> None:
+    scored = run(DETECTORS["own readout"], fresh(), wave(scoring.MODEL_WARMUP_SAMPLES + 60, 2))
+    told = np.array([each.decades[0, :2] for each in scored])  # (T, 2)
+    assert told.any(axis=0).all()
+    assert not told.all(axis=1).any()
 
 
 def test_the_usual_interval_is_learnt_and_a_single_gap_moves_it_little() -> None:
