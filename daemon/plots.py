@@ -30,11 +30,22 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Heat:
+    """Rows of numbers as colours, one row under the other: `values` (rows, len(x)) over an even `x`."""
+
+    x: NDArray[np.float64]
+    values: NDArray[np.float64]
+    low: float  # shown darkest, or blue where `high` is `-low`
+    high: float  # shown brightest, or red
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
-    """One field of curves, one under the other with the rest."""
+    """One field of curves or colours, one under the other with the rest."""
 
     title: str
-    lines: Sequence[Line]
+    lines: Sequence[Line] = ()
+    heat: Heat | None = None
     spans: Sequence[tuple[float, float]] = ()  # shaded from x to x, such as labelled faults
     marks: Sequence[float] = ()  # an upright at each x, such as alerts
     levels: Sequence[float] = ()  # a dashed horizontal at each y, such as the threshold
@@ -67,6 +78,8 @@ def _draw(field: object, panel: Panel) -> None:
     from matplotlib.axes import Axes
 
     assert isinstance(field, Axes)
+    if panel.heat is not None:
+        _colour(field, panel.heat)
     for line in panel.lines:
         (curve,) = field.plot(line.x, line.y, linewidth=1.0, label=line.name)
         if line.low is not None and line.high is not None:
@@ -82,3 +95,19 @@ def _draw(field: object, panel: Panel) -> None:
     field.set_title(panel.title, loc="left", fontsize=9)
     if len(panel.lines) > 1:
         field.legend(loc="upper left", fontsize=8, frameon=False, ncols=4)
+
+
+def _colour(field: object, heat: Heat) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(field, Axes)
+    half = 0.5 * (heat.x[-1] - heat.x[0]) / max(len(heat.x) - 1, 1) or 0.5
+    field.imshow(
+        np.ma.masked_invalid(heat.values),
+        extent=(heat.x[0] - half, heat.x[-1] + half, len(heat.values) - 0.5, -0.5),
+        aspect="auto",
+        interpolation="nearest",
+        cmap="RdBu_r" if heat.low == -heat.high else "viridis",
+        vmin=heat.low,
+        vmax=heat.high,
+    )
