@@ -1,7 +1,8 @@
-"""The inside of an LSTM cell as panels to look at."""
+"""The inside of an LSTM cell as panels to look at, and as numbers that JSON can hold."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,3 +48,10 @@ def _openness(x: F, gates: Gates) -> list[Line]:
 
 def _heat(x: F, array: NDArray[np.float32], low: float, high: float) -> Heat:
     return Heat(x, array.T.astype(np.float64), low, high)
+
+
+def without_nan(value: object) -> object:
+    """Return numbers in nested lists with None in the place of what is none."""
+    if isinstance(value, list):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -62,7 +62,9 @@ def svg(panels: Sequence[Panel], *, title: str, x_name: str) -> str:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise PlotsMissing("pictures need the extra: pip install 'longwatch[plots]'") from error
-    with mpl.rc_context({"svg.hashsalt": "longwatch", "svg.fonttype": "none", "font.size": 9.0}):
+    with mpl.rc_context(
+        {"svg.hashsalt": "longwatch", "svg.fonttype": "none", "font.size": 9.0, "text.parse_math": False}
+    ):
         figure = Figure(figsize=(INCHES_WIDE, 0.8 + INCHES_A_PANEL * len(panels)), layout="constrained")
         fields = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for field, panel in zip(fields, panels, strict=True):
@@ -99,6 +101,7 @@ def _draw(field: object, panel: Panel) -> None:
 
 def _colour(field: object, heat: Heat) -> None:
     from matplotlib.axes import Axes
+    from matplotlib.ticker import MaxNLocator
 
     assert isinstance(field, Axes)
     half = 0.5 * (heat.x[-1] - heat.x[0]) / max(len(heat.x) - 1, 1) or 0.5
@@ -111,3 +114,4 @@ def _colour(field: object, heat: Heat) -> None:
         vmin=heat.low,
         vmax=heat.high,
     )
+    field.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))

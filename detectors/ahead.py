@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import scaling, scoring
+from detectors import channels, scaling, scoring
 from detectors.scoring import Detector
 
 F = NDArray[np.float64]
@@ -36,6 +36,13 @@ class Bounds:
     forecasts: int  # of the past, that all of this rests on
 
 
+def next_sample(detector: Detector, rows: Row) -> tuple[F, F]:
+    """Return the level expected of each row's next sample, and how far off that usually is at most; both (n, D)."""
+    spread = scaling.floored(rows)
+    expected: F = rows["location"] + spread * scoring.expectation(detector, rows)
+    return expected, spread * channels.margin(rows, trained=detector.network is not None)
+
+
 def ahead(detector: Detector, rows: Row, steps: int) -> F:
     """Return the next `steps` levels (n, K, D) that are expected of streams `rows` (n,), which stay as they are.
 
@@ -46,7 +53,7 @@ def ahead(detector: Detector, rows: Row, steps: int) -> F:
     nobody_learns = np.ones(len(rows), dtype=bool)
     levels = []
     for _ in range(steps):
-        expected = moved["location"] + scaling.floored(moved) * scoring.expectation(detector, moved)  # (n, D)
+        expected, _ = next_sample(detector, moved)
         values = scaling.values_of(moved, expected, seconds)
         times_ms = moved["time_ms"] + np.maximum(seconds * 1000.0, 1.0).astype(np.int64)
         levels.append(scoring.score(detector, moved, times_ms, values, nobody_learns).level)

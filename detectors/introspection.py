@@ -136,15 +136,15 @@ class WindowSeen:
     gap: float  # largest difference between the state shown last and the one that the stream carries
 
 
-def window_seen(detector: Detector, row: Row) -> WindowSeen:
-    """Return the gates over the window that `row` (1,) stores; raises NoGates.
+def window_seen(detector: Detector, row: Row, samples_max: int) -> WindowSeen:
+    """Return the gates over the newest of the window that `row` (1,) stores; raises NoGates.
 
     A row does not say in which state the window began. The smallest one that leads to the state carried now is sought;
     `gap` says how near that came (a missing value, a gap or a new scale within the window makes it larger).
     """
     weights = cell_of(detector.network)
     stored, valid = adopt.stored_inputs(row)
-    inputs = stored[0][valid[0]]  # (T, F)
+    inputs = stored[0][valid[0]][-samples_max:]  # (T, F)
     hidden, memory = (row[name][0].copy() for name in ("hidden", "cell"))
     gates = opened(weights, inputs, *_beginning(weights, inputs, hidden, memory))
     last = len(inputs) - 1

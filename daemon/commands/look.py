@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.commands.past import BadChoice, Choice, Past, Seen, guarded
-from daemon.inside import gate_panels
+from daemon.inside import gate_panels, without_nan
 from daemon.plots import Line, Panel, svg
 from daemon.progress import Bar
 from detectors.introspection import Gates, Witness, cell_of, joined
@@ -137,15 +137,8 @@ def saved(path: Path, channels: Sequence[str], arrays: Mapping[str, NDArray[np.g
 
 
 def _json(path: Path, channels: Sequence[str], arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    told = {"channels": list(channels), **{name: _plain(array.tolist()) for name, array in arrays.items()}}
+    told = {"channels": list(channels), **{name: without_nan(array.tolist()) for name, array in arrays.items()}}
     path.write_text(json.dumps(told, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _plain(value: object) -> object:
-    """Return `value` as JSON can hold it: null where there is no number."""
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _csv(path: Path, channels: Sequence[str], arrays: Mapping[str, NDArray[np.generic]]) -> None:

@@ -18,7 +18,8 @@ from daemon.models import ready
 from daemon.plots import PlotsMissing
 from daemon.progress import Bar
 from daemon.tables import TableError, read
-from detectors import channels, scaling, scoring
+from detectors import scaling
+from detectors.ahead import next_sample
 from detectors.artefact import Artefact, ArtefactError, loads, model_id
 from detectors.introspection import NoGates
 from detectors.network import use_threads
@@ -88,11 +89,11 @@ class Past:
         for i in range(len(self)):
             self._train_when_due(i)
             before_row(i)
-            before, trained = self.run.row(), self.run.detector.network is not None
+            before = self.run.row()
             level = self._level(before, i)
-            expected, margin = _told(self.run, before, trained=trained)
+            expected, margin = next_sample(self.run.detector, before)
             self.run.score(i, i + 1)
-            yield i, Seen(level, expected, margin, self.run.score_of(i))
+            yield i, Seen(level, expected[0], margin[0], self.run.score_of(i))
 
     def _level(self, row: NDArray[np.void], i: int) -> F:
         seconds = np.maximum((self.run.times_ms[i : i + 1] - row["time_ms"]) / 1000.0, 1e-3)
@@ -130,14 +131,6 @@ def _training(choice: Choice, group: GroupConfig, rows: int) -> tuple[int, int]:
 def _for_file(artefact: Artefact, channels: tuple[str, ...]) -> Artefact:
     """Return the artefact as it fits a file: what was learnt of one channel by itself serves any single channel."""
     return replace(artefact, channels=channels) if len(artefact.channels) == len(channels) == 1 else artefact
-
-
-def _told(run: Run, row: NDArray[np.void], *, trained: bool) -> tuple[F, F]:
-    """Return what is expected of the next sample and how far off that usually is at most, both (D,)."""
-    spread = scaling.floored(row)
-    expected: F = (row["location"] + spread * scoring.expectation(run.detector, row))[0]
-    margin: F = (spread * channels.margin(row, trained=trained))[0]
-    return expected, margin
 
 
 def guarded(work: Callable[[], int], err: TextIO) -> int:
