@@ -6,6 +6,7 @@ for ever. While the loop is stuck nobody gets an answer, and nobody is kept from
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
@@ -23,8 +24,11 @@ from daemon.types import TopicPartition
 from detectors.slab import FREE, Slab
 
 WAITING_MAX: Final = 8
-KEYS_A_TURN: Final = 50_000  # looked at for all questions together: a few milliseconds
+KEYS_A_TURN: Final = 20_000  # looked at for all questions together: some milliseconds
 LISTED_MAX: Final = 1000
+
+Place = tuple[TopicPartition, str]
+"""A partition and a group: where a slab is."""
 
 Working = Generator[int, None, object]
 """Work in slices, each of which says how many keys it looked at, up to the answer."""
@@ -152,47 +156,52 @@ class Inquiries:
 
 
 def _finding(stream: str, group: str | None, partitions: Partitions) -> Working:
-    """Look one stream up; of several of that name the first by group and partition."""
-    for partition, name in _places(group, partitions):
-        slab = _slab(partitions, partition, name)
-        slot = None if slab is None else slab.find(stream)
-        if slab is not None and slot is not None:
-            row = slab.take(np.array([slot]))
-            owner = partitions.group_of(partition, name)
-            return State(_stream(stream, partition, owner, row[0]), owner, row)
+    """Look one stream up; of several of that name the first by partition and group."""
+    for place in _places(group, partitions):
+        found = _looked_up(stream, place, partitions)
+        if found is not None:
+            return found
         yield 1
     return None
+
+
+def _looked_up(stream: str, place: Place, partitions: Partitions) -> State | None:
+    slab = _slab(place, partitions)
+    slot = None if slab is None else slab.find(stream)
+    if slab is None or slot is None:
+        return None
+    row, owner = slab.take(np.array([slot])), partitions.group_of(*place)
+    return State(_stream(stream, place[0], owner, row[0]), owner, row)
 
 
 def _searching(search: Search, partitions: Partitions) -> Working:
     """Go through all streams, slab by slab; between two slices slabs may come, go and grow."""
     words = search.match.casefold().split()
-    best: list[tuple[float, Stream]] = []
+    best: list[tuple[float, str, Place]] = []
     matched = searched = 0
-    for partition, name in _places(search.group, partitions):
+    for place in _places(search.group, partitions):
         start = 0
-        while (slab := _slab(partitions, partition, name)) is not None and start < len(slab.keys):
+        while (slab := _slab(place, partitions)) is not None and start < len(slab.keys):
             keys = slab.keys[start : start + KEYS_A_TURN]
             slots = start + np.flatnonzero(_fitting(keys, words))
             slots = slots[slab.view()["samples"][slots] > 0]
             matched, searched = matched + len(slots), searched + len(keys) - keys.count(FREE)
-            best = sorted(
-                [*best, *_highest(slab, slots, partition, partitions.group_of(partition, name), search.limit)],
-                key=lambda each: (-each[0], each[1].stream),
-            )[: search.limit]
+            highest = _highest(slab, slots, search.limit)
+            best = heapq.nsmallest(search.limit, [*best, *((-score, key, place) for score, key in highest)])
             start += len(keys)
             yield len(keys)
-    return Found(tuple(stream for _, stream in best), matched, searched)
+    found = (_looked_up(key, place, partitions) for _, key, place in best)
+    return Found(tuple(state.stream for state in found if state is not None), matched, searched)
 
 
-def _places(group: str | None, partitions: Partitions) -> list[tuple[TopicPartition, str]]:
+def _places(group: str | None, partitions: Partitions) -> list[Place]:
     places = [(partition, name) for partition, state in partitions.states.items() for name in state.slabs]
     return sorted(place for place in places if group in (None, place[1]))
 
 
-def _slab(partitions: Partitions, partition: TopicPartition, group: str) -> Slab | None:
-    state = partitions.states.get(partition)
-    return None if state is None else state.slabs.get(group)
+def _slab(place: Place, partitions: Partitions) -> Slab | None:
+    state = partitions.states.get(place[0])
+    return None if state is None else state.slabs.get(place[1])
 
 
 def _fitting(keys: list[str], words: list[str]) -> list[bool]:
@@ -205,17 +214,11 @@ def _fitting(keys: list[str], words: list[str]) -> list[bool]:
     return fitting
 
 
-def _highest(
-    slab: Slab, slots: NDArray[np.intp], partition: TopicPartition, group: Group, count: int
-) -> list[tuple[float, Stream]]:
-    """Return the streams with the highest scores among `slots`, each with what it is sorted by."""
+def _highest(slab: Slab, slots: NDArray[np.intp], count: int) -> list[tuple[float, str]]:
+    """Return score and name of the streams with the highest scores among `slots`."""
     score = slab.view()["score"][slots]
-    chosen = slots[np.argsort(-score, kind="stable")[:count]]
-    rows = slab.take(chosen)
-    return [
-        (float(row["score"]), _stream(slab.keys[slot], partition, group, row))
-        for slot, row in zip(chosen, rows, strict=True)
-    ]
+    chosen = np.argsort(-score, kind="stable")[:count]
+    return [(float(score[each]), slab.keys[slots[each]]) for each in chosen]
 
 
 def _stream(key: str, partition: TopicPartition, group: Group, row: np.void) -> Stream:

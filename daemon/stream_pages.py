@@ -34,8 +34,8 @@ class _BadQuestion(ValueError):
 class StreamPages:
     """Answers the pages of streams, on the thread that asks; pictures one at a time."""
 
-    def __init__(self, inquiries: Inquiries) -> None:
-        self._inquiries = inquiries
+    def __init__(self, inquiries: Inquiries, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self._inquiries, self._answer_seconds = inquiries, answer_seconds
         self._drawing = threading.Lock()
 
     def answer(self, path: str, query: str) -> Page:
@@ -53,7 +53,7 @@ class StreamPages:
     def _found(self, query: _Query) -> Page:
         asked = Search(query.text("match", "") or "", query.text("group"), query.number("limit", 50, LISTED_MAX))
         query.nothing_else()
-        found = self._inquiries.search(asked, ANSWER_SECONDS)
+        found = self._inquiries.search(asked, self._answer_seconds)
         listed = [{**asdict(each), "state": f"/streams/{quote(each.stream, safe='')}/state"} for each in found.streams]
         return _json({"matched": found.matched, "searched": found.searched, "streams": listed})
 
@@ -62,7 +62,7 @@ class StreamPages:
         query.nothing_else()
         if kind not in ("json", "svg"):
             raise _BadQuestion(f"format={kind}: expected json or svg")
-        state = self._inquiries.state(stream, group, ANSWER_SECONDS)
+        state = self._inquiries.state(stream, group, self._answer_seconds)
         if state is None:
             return Page("404 Not Found", b"this member has no such stream; /streams lists those it has\n")
         return _json(_told(state)) if kind == "json" else self._drawn(state)
