@@ -102,7 +102,9 @@ class Witness:
         self._inputs: list[F4] = []
         self._state: tuple[F4, F4] | None = None
 
-    def __len__(self) -> int:
+    @property
+    def samples(self) -> int:
+        """How many it has read."""
         return len(self._inputs)
 
     def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:

@@ -181,7 +181,7 @@ def _errors(
 
 def expectation(detector: Detector, rows: Row) -> F:
     """Return what is expected of each row's next sample (n, D), scaled; without a network it is the local average."""
-    result: F = (rows["forecast"] if detector.network else rows["local"]).astype(np.float64)
+    result: F = (rows["local"] if detector.network is None else rows["forecast"]).astype(np.float64)
     return result
 
 

@@ -83,7 +83,7 @@ class _Watching:
         self._run.watch(self._witnesses[-1])
 
     def after_row(self) -> None:
-        held = sum(map(len, self._witnesses))
+        held = sum(each.samples for each in self._witnesses)
         self._read.append(held > self._held)
         self._held = held
 
