@@ -69,11 +69,26 @@ def svg(panels: Sequence[Panel], *, title: str, x_name: str) -> str:
         fields = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for field, panel in zip(fields, panels, strict=True):
             _draw(field, panel)
+        if any(panel.heat is not None for panel in panels):  # colours would cut off the curves that reach beyond them
+            fields[0].set_xlim(_ends(panels))
         fields[-1].set_xlabel(x_name)
         figure.suptitle(title)
         written = io.StringIO()
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     return written.getvalue()
+
+
+def _ends(panels: Sequence[Panel]) -> tuple[float, float]:
+    """Return the first and the last x of all curves and colours."""
+    ends = [(line.x[0], line.x[-1]) for panel in panels for line in panel.lines if len(line.x)]
+    ends += [_edges(panel.heat) for panel in panels if panel.heat is not None]
+    return float(min(begin for begin, _ in ends)), float(max(end for _, end in ends))
+
+
+def _edges(heat: Heat) -> tuple[float, float]:
+    """Return where the first column of colours begins and the last one ends."""
+    half = 0.5 * (heat.x[-1] - heat.x[0]) / max(len(heat.x) - 1, 1) or 0.5
+    return heat.x[0] - half, heat.x[-1] + half
 
 
 def _draw(field: object, panel: Panel) -> None:
@@ -104,10 +119,10 @@ def _colour(field: object, heat: Heat) -> None:
     from matplotlib.ticker import MaxNLocator
 
     assert isinstance(field, Axes)
-    half = 0.5 * (heat.x[-1] - heat.x[0]) / max(len(heat.x) - 1, 1) or 0.5
+    begin, end = _edges(heat)
     field.imshow(
         np.ma.masked_invalid(heat.values),
-        extent=(heat.x[0] - half, heat.x[-1] + half, len(heat.values) - 0.5, -0.5),
+        extent=(begin, end, len(heat.values) - 0.5, -0.5),
         aspect="auto",
         interpolation="nearest",
         cmap="RdBu_r" if heat.low == -heat.high else "viridis",

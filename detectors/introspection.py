@@ -108,6 +108,7 @@ class Witness:
         return len(self._inputs)
 
     def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
+        """Take one sample (1, F) into the stream's state (1, H), and note it."""
         if len(inputs) != 1:
             raise ValueError(f"{len(inputs)} streams at a time; a witness follows one")
         if self._state is None:
@@ -116,6 +117,7 @@ class Witness:
         return self._network.advance(inputs, hidden, cell)
 
     def rebuild(self, inputs: F4, valid: NDArray[np.bool_]) -> tuple[F4, F4]:
+        """Return hidden and cell state (n, H) after a stored window (n, W, F), oldest first."""
         return self._network.rebuild(inputs, valid)
 
     def gates(self) -> Gates:

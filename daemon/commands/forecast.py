@@ -192,11 +192,12 @@ def table(past: Past, found: Forecast, told: list[int], coverage: float) -> Iter
 def _line(found: Forecast, k: int, d: int) -> str:
     measured, level = found.bounds, found.level[k, d]
     moment = datetime.fromtimestamp(found.times_ms[k] / 1000.0, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    share = measured.error[k, d] / measured.naive_error[k, d] if measured.naive_error[k, d] > 0 else np.nan
+    error, naive = measured.error[k, d], measured.naive_error[k, d]
+    share = f"{error / naive:.2f}" if naive > 0 else "-"
     lower, upper = level + measured.lower[k, d], level + measured.upper[k, d]
     held = f"{100 * measured.held[k, d]:.0f} %" if np.isfinite(measured.held[k, d]) else "-"
-    numbers = f"{level:>14.6g}  {lower:>12.6g}  {upper:>12.6g}  {held:>6}  {measured.error[k, d]:>10.4g}"
-    return f"{k + 1:>4}  {moment}  {numbers}  {share:>8.2f}"
+    numbers = f"{level:>14.6g}  {lower:>12.6g}  {upper:>12.6g}  {held:>6}  {error:>10.4g}"
+    return f"{k + 1:>4}  {moment}  {numbers}  {share:>8}"
 
 
 def _write(path: Path, past: Past, found: Forecast) -> None:
