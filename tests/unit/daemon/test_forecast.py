@@ -74,14 +74,14 @@ def test_a_swing_is_told_more_surely_than_noise_and_better_than_by_its_last_valu
     assert measured.forecasts == ROWS - STEPS - 30
 
 
-def test_bounds_rest_on_rows_that_the_model_has_not_learnt_from(folder: Path) -> None:
-    past = Past(choice(folder, train_rows=150), Bar(io.StringIO()))
-    told = forecast_of(past, STEPS, 0.9)
-    assert told.made_at.min() == 150
-    assert not told.learnt
-    rows, learnt = _origins(Past(choice(folder, train_rows=ROWS), Bar(io.StringIO())), STEPS)
-    assert learnt
-    assert min(rows) == 30
+@pytest.mark.parametrize(
+    ("train_rows", "first", "learnt"), [(150, 150, False), (ROWS, 30, True), (ROWS - 20, 30, True)]
+)
+def test_bounds_rest_on_rows_that_the_model_has_not_learnt_from_while_there_are_enough(
+    folder: Path, train_rows: int, first: int, learnt: bool
+) -> None:
+    rows, told = _origins(Past(choice(folder, train_rows=train_rows), Bar(io.StringIO())), STEPS)
+    assert (min(rows), max(rows), told) == (first, ROWS - 1 - STEPS, learnt)
 
 
 def test_a_person_reads_a_table_and_a_program_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
