@@ -48,10 +48,11 @@ FIELDS: Final[list[tuple[str, str, tuple[int, ...]]]] = [
     ("alert_run", "f4", ()),  # consecutive samples in the pending or the clearing phase
     ("alert_since", "f4", ()),  # samples since the last anomaly opened; 0 = never
     ("alert_recent", "f4", ()),  # habituation: recent anomalies, halving with time
+    ("score", "f4", ()),  # of the last sample; 0 while warming
     ("alert_phase", "i1", ()),
     ("alert_guard", "i1", ()),  # the open alert is a guard rail's
     ("silent", "i1", ()),
-    ("alert_spare", "i1", (5,)),
+    ("alert_spare", "i1", (1,)),
 ]
 
 
@@ -78,6 +79,7 @@ def advance(settings: AlertSettings, rows: Row, times_ms: NDArray[np.int64], sco
     `scores` (n,) are NaN while a stream is warming; `guarded` (n,) are the rows beyond a guard rail.
     """
     known = np.nan_to_num(scores, nan=0.0)
+    rows["score"] = known
     phase = rows["alert_phase"].copy()
     after = TABLE[phase, _signals(settings, rows, known, guarded)]
     entered = after != phase

@@ -17,6 +17,7 @@ from daemon.alert_events import Group
 from daemon.config import Config
 from daemon.errors import BrokerUnavailable
 from daemon.http import Pages
+from daemon.inquiry import Inquiries
 from daemon.learning import Learning, child_command
 from daemon.logs import Log
 from daemon.loop import Loop, Surroundings
@@ -36,10 +37,11 @@ EXIT_SHUTDOWN_LATE = 75
 
 @dataclass(frozen=True, slots=True)
 class _Life:
-    """When to stop, and what to close then."""
+    """When to stop, what to close then, and what is asked until then."""
 
     stop: threading.Event
     stack: ExitStack
+    inquiries: Inquiries
 
 
 def run(config: Config, config_path: Path, log: Log) -> None:
@@ -48,16 +50,18 @@ def run(config: Config, config_path: Path, log: Log) -> None:
     telemetry = Telemetry(time.time, log, config.checksum(), time.monotonic)
     notifier = Notifier.from_env(os.environ, os.getpid())
     use_threads(config.threads)
+    inquiries = Inquiries(telemetry.note)
     with ExitStack() as stack:
         stack.enter_context(_stopped_by_signals(stop))
-        if config.server.listen is not None:
-            pages = Pages(telemetry, config.server.listen, config.server.healthy_seconds, assembly.access(config))
+        if (listen := config.server.listen) is not None:
+            access = assembly.access(config)
+            pages = Pages(telemetry, listen, config.server.healthy_seconds, access, inquiries=inquiries)
             pages.start()
             stack.callback(pages.close)
             log.info("listening", port=pages.port)
         broker = assembly.connected(config)
         stack.callback(broker.close)
-        loop = _composed(config, config_path, broker, telemetry, notifier, _Life(stop, stack))
+        loop = _composed(config, config_path, broker, telemetry, notifier, _Life(stop, stack, inquiries))
         if loop is None:
             return
         notifier.ready("restoring")
@@ -90,8 +94,13 @@ def _composed(
     )
     looked_at = Looked(groups, partitions, source, models, config.input.topics[0])
     watch = Watch(looked_at, learning, telemetry, heart, time.time)
+
+    def after_turn(now: float) -> None:
+        watch.after_turn(now)
+        around.inquiries.answer(partitions)
+
     writer = broker.writer(assembly.identity(config))
-    surroundings = Surroundings(source, writer, intake, partitions, telemetry.note, time.monotonic, watch.after_turn)
+    surroundings = Surroundings(source, writer, intake, partitions, telemetry.note, time.monotonic, after_turn)
     return Loop(assembly.loop_settings(config), surroundings, around.stop)
 
 

@@ -1,4 +1,4 @@
-"""The command line: `longwatch run|demo|check-config|train|backtest|version`.
+"""The command line: `longwatch run|demo|check-config|train|backtest|look|forecast|version`.
 
 Exit codes: 0 done; 1 the work failed, the text says why; 2 wrong usage; 75 draining took longer than
 `shutdown_seconds` (nothing is lost); 78 the configuration or a topic is wrong, trying again will not help.
@@ -12,6 +12,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from daemon.commands.past import Choice
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 78
@@ -26,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "check-config": _check_config,
         "train": _train,
         "backtest": _backtest,
+        "look": _look,
+        "forecast": _forecast,
         "version": _version,
     }
     return verbs[arguments.verb](arguments)
@@ -48,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--connect", action="store_true", help="also ask the broker about the topics")
     _add_train(verbs.add_parser("train", help="learn a model from a topic's history or from files"))
     _add_backtest(verbs.add_parser("backtest", help="score a file through the same step as the daemon's"))
+    _add_look(verbs.add_parser("look", help="show what went on inside the detector while it read a file"))
+    _add_forecast(verbs.add_parser("forecast", help="say what a file's stream will do next, with bounds"))
     verbs.add_parser("version", help="print the version")
     return parser
 
@@ -69,6 +77,33 @@ def _add_backtest(backtest: argparse.ArgumentParser) -> None:
     backtest.add_argument("--output", type=Path, required=True, metavar="FILE", help="rows of timestamp,score,alert")
     backtest.add_argument("--config", type=Path, metavar="FILE", help="default: the shipped settings")
     backtest.add_argument("--train-rows", type=int, default=0, metavar="N", help="learn from the first N rows")
+
+
+def _add_past(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--input", type=Path, required=True, metavar="FILE", help="CSV (also .gz), JSON lines or Parquet")
+    verb.add_argument("--config", type=Path, metavar="FILE", help="default: the shipped settings")
+    model = verb.add_mutually_exclusive_group()
+    model.add_argument("--model", type=Path, metavar="FILE", help="an artefact of `longwatch train --output`")
+    model.add_argument("--train-rows", type=int, default=0, metavar="N", help="learn from the first N rows")
+    model.add_argument("--day-zero", action="store_true", help="never train (default: on the way, as the daemon does)")
+
+
+def _add_look(look: argparse.ArgumentParser) -> None:
+    _add_past(look)
+    look.add_argument("--rows", metavar="FIRST:END", help="which rows, from 0 (default: the last 500)")
+    look.add_argument("--plot", type=Path, metavar="FILE.svg", help="values, scores and the cell's inside, to look at")
+    look.add_argument("--output", type=Path, metavar="FILE", help="the same as numbers: .npz, .json or .csv")
+
+
+def _add_forecast(forecast: argparse.ArgumentParser) -> None:
+    _add_past(forecast)
+    forecast.add_argument("--steps", type=int, default=12, metavar="K", help="samples ahead (default %(default)d)")
+    forecast.add_argument(
+        "--coverage", type=float, default=0.9, metavar="SHARE", help="of the time the bounds hold (default %(default)g)"
+    )
+    forecast.add_argument("--channel", action="append", metavar="NAME", help="print and plot only this one; repeat")
+    forecast.add_argument("--plot", type=Path, metavar="FILE.svg", help="the end of the past and what comes next")
+    forecast.add_argument("--output", type=Path, metavar="FILE.csv", help="all channels as numbers")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -112,6 +147,32 @@ def _backtest(arguments: argparse.Namespace) -> int:
     from daemon.commands.backtest import main as backtest
 
     return backtest(arguments.input, arguments.output, arguments.config, arguments.train_rows)
+
+
+def _past(arguments: argparse.Namespace) -> Choice:
+    from daemon.commands.past import Choice
+
+    return Choice(arguments.input, arguments.config, arguments.model, arguments.train_rows, arguments.day_zero)
+
+
+def _look(arguments: argparse.Namespace) -> int:
+    from daemon.commands.look import LookArguments, look
+
+    return look(LookArguments(_past(arguments), arguments.rows, arguments.plot, arguments.output))
+
+
+def _forecast(arguments: argparse.Namespace) -> int:
+    from daemon.commands.forecast import ForecastArguments, forecast
+
+    chosen = ForecastArguments(
+        choice=_past(arguments),
+        steps=arguments.steps,
+        coverage=arguments.coverage,
+        channels=tuple(arguments.channel or ()),
+        plot=arguments.plot,
+        output=arguments.output,
+    )
+    return forecast(chosen)
 
 
 def _version(_arguments: argparse.Namespace) -> int:

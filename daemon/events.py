@@ -15,6 +15,8 @@ StreamState = Literal["warming", "ready", "stale"]
 ForgetReason = Literal["evicted", "not_finite"]
 """Why a stream begins anew: another took its place, or its state was no finite number any more."""
 TrainingOutcome = Literal["published", "failed", "too_little_history"]
+InquiryOutcome = Literal["answered", "late", "refused"]
+"""Whether the loop answered in time what it was asked; refused: too many were waiting."""
 GapReason = Literal["trimmed", "truncated", "recreated"]
 """Why input was not read: deleted by retention first, lost by the cluster, or in a topic that was deleted since."""
 
@@ -199,6 +201,13 @@ class TrainingFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Inquired:
+    """Somebody asked the loop about streams, by a page."""
+
+    outcome: InquiryOutcome
+
+
+@dataclass(frozen=True, slots=True)
 class Readiness:
     """Whether every assigned partition is restored."""
 
@@ -228,5 +237,6 @@ Event = (
     | TrainingProgressed
     | TrainingFinished
     | BrokerLost
+    | Inquired
     | Readiness
 )

@@ -1,16 +1,17 @@
-"""The pages that probes and Prometheus read: /metrics, /-/healthy and /-/ready."""
+"""The pages: /metrics, /-/healthy and /-/ready for probes and Prometheus, /streams for people who look closer."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client import make_wsgi_app
 
 from daemon.access import Access, Certificate, Gate
-from daemon.serving import CONNECTION_SECONDS_MAX, Server
+from daemon.inquiry import Inquiries
+from daemon.serving import CONNECTION_SECONDS_MAX, Page, Server
+from daemon.stream_pages import StreamPages
 from daemon.telemetry import Condition, Telemetry
 
 if TYPE_CHECKING:
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 _TICK_SECONDS = 0.25
 _PROBES = frozenset({"/-/healthy", "/-/ready"})
-_TEXT = "text/plain; charset=utf-8"
 _INDEX = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Longwatch</title><h1>Longwatch</h1>
-<ul><li><a href="/metrics">metrics</a><li><a href="/-/healthy">healthy</a><li><a href="/-/ready">ready</a></ul>
+<ul><li><a href="/metrics">metrics</a><li><a href="/-/healthy">healthy</a><li><a href="/-/ready">ready</a>
+<li><a href="/streams">streams</a></ul>
 """
+_CLOSED = Page(
+    "403 Forbidden",
+    b"pages of streams hold labels and values: they are there once server.token_file or server.password_file is set\n",
+)
 
 
 class Pages:
@@ -29,7 +34,8 @@ class Pages:
 
     `listen` is `host:port`; port 0 lets the system choose, and `port` tells which one it was. An IPv6 address stands in
     brackets. The loop counts as healthy when it made progress within `healthy_seconds`. `access` says who may read. A
-    connection that takes longer than `connection_seconds_max`, as a whole, is ended.
+    connection that takes longer than `connection_seconds_max`, as a whole, is ended. With `inquiries` there are pages
+    of streams, for those who say who they are.
     """
 
     def __init__(
@@ -39,11 +45,12 @@ class Pages:
         healthy_seconds: float,
         access: Access = Access(),  # noqa: B008 - frozen
         connection_seconds_max: float = CONNECTION_SECONDS_MAX,
+        inquiries: Inquiries | None = None,
     ) -> None:
         self._listen = listen
         self._access = access
         self._connection_seconds_max = connection_seconds_max
-        self._app = _App(telemetry, healthy_seconds, access)
+        self._app = _App(telemetry, healthy_seconds, access, inquiries)
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -78,24 +85,18 @@ class Pages:
         self._server = self._thread = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """One answer."""
-
-    status: str
-    body: bytes
-    kind: str = _TEXT
-
-
 class _App:
     """Route a request to its page; every path that is not a page is a 404, so a mistyped probe is seen."""
 
-    def __init__(self, telemetry: Telemetry, healthy_seconds: float, access: Access) -> None:
+    def __init__(
+        self, telemetry: Telemetry, healthy_seconds: float, access: Access, inquiries: Inquiries | None
+    ) -> None:
         self._gate = Gate(access)
+        self._streams = None if inquiries is None else StreamPages(inquiries)
         self._open = _PROBES if access.probes_open else frozenset[str]()
         self._metrics: WSGIApplication = make_wsgi_app(telemetry.registry)
-        self._pages: dict[str, Callable[[], _Page]] = {
-            "/": lambda: _Page("200 OK", _INDEX, "text/html; charset=utf-8"),
+        self._pages: dict[str, Callable[[], Page]] = {
+            "/": lambda: Page("200 OK", _INDEX, "text/html; charset=utf-8"),
             "/-/healthy": lambda: _condition(telemetry.health(healthy_seconds)),
             "/-/ready": lambda: _condition(telemetry.readiness()),
         }
@@ -103,18 +104,24 @@ class _App:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         if method not in {"GET", "HEAD"}:
-            page = _Page("405 Method Not Allowed", b"only GET and HEAD\n")
+            page = Page("405 Method Not Allowed", b"only GET and HEAD\n")
             return _answer(page, method, start_response, [("Allow", "GET, HEAD")])
         if not (self._gate.is_open or path in self._open or self._gate.admits(environ.get("HTTP_AUTHORIZATION", ""))):
-            page = _Page(
+            page = Page(
                 "401 Unauthorized", b"this page asks for the password or the token of server.* in the settings\n"
             )
             return _answer(page, method, start_response, self._gate.challenges())
         if path == "/metrics":
             return self._scrape(environ, start_response)
+        return _answer(self._page(path, environ.get("QUERY_STRING", "")), method, start_response)
+
+    def _page(self, path: str, query: str) -> Page:
         make = self._pages.get(path)
-        page = _Page("404 Not Found", b"no such page; / lists them\n") if make is None else make()
-        return _answer(page, method, start_response)
+        if make is not None:
+            return make()
+        if self._streams is not None and (path == "/streams" or path.startswith("/streams/")):
+            return _CLOSED if self._gate.is_open else self._streams.answer(path, query)
+        return Page("404 Not Found", b"no such page; / lists them\n")
 
     def _scrape(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         # The client library answers GET only.
@@ -138,18 +145,19 @@ class _Answered:
         return lambda _: None
 
 
-def _condition(condition: Condition) -> _Page:
-    return _Page("200 OK" if condition.ok else "503 Service Unavailable", f"{condition.reason}\n".encode())
+def _condition(condition: Condition) -> Page:
+    return Page("200 OK" if condition.ok else "503 Service Unavailable", f"{condition.reason}\n".encode())
 
 
 def _answer(
-    page: _Page, method: str, start_response: StartResponse, more: Iterable[tuple[str, str]] = ()
+    page: Page, method: str, start_response: StartResponse, more: Iterable[tuple[str, str]] = ()
 ) -> list[bytes]:
     headers = [
         ("Content-Type", page.kind),
         ("Content-Length", str(len(page.body))),
         ("Cache-Control", "no-store"),
         ("X-Content-Type-Options", "nosniff"),
+        ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:"),
         *more,
     ]
     start_response(page.status, headers)

@@ -271,6 +271,13 @@ class Metrics(Enum):
         "When the loop last made progress, in seconds since 1970. If it stands still, the loop hangs and the "
         "supervisor should restart the daemon.",
     )
+    INQUIRIES = Declared(
+        "counter",
+        "longwatch_inquiries_total",
+        "Questions that the pages of streams put to the loop. `late`: it did not answer in time, see whether it turns; "
+        "`refused`: too many were waiting at once.",
+        ("outcome",),
+    )
     LINES_SUPPRESSED = Declared(
         "counter",
         "longwatch_log_lines_suppressed_total",

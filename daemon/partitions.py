@@ -137,6 +137,10 @@ class Partitions:
             result.extend((self._group(group, model_id), parts) for model_id, parts in by_model.items())
         return result
 
+    def group_of(self, partition: TopicPartition, name: str) -> Group:
+        """Return a group with the detector that its rows in a restored partition were moved by."""
+        return self._group(self._watched.groups[name], _model_of(self.states[partition], name))
+
     def _group(self, group: Group, model_id: str) -> Group:
         model = self._watched.models.find(group.name, model_id)
         return replace(group, detector=model.detector) if model else group

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BufferedReader, RawIOBase
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
@@ -27,6 +28,15 @@ REQUEST_BYTES_MAX = 16_384
 _Connection = socket.socket | tuple[bytes, socket.socket]
 
 _log = logging.getLogger("longwatch.http")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer."""
+
+    status: str
+    body: bytes
+    kind: str = "text/plain; charset=utf-8"
 
 
 class Server(socketserver.ThreadingMixIn, WSGIServer):

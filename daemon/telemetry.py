@@ -163,6 +163,9 @@ class Telemetry:
                 return self._training_finished(event)
             case events.BrokerLost():
                 return self._broker_lost(event)
+            case events.Inquired():
+                self._numbers.add(Metrics.INQUIRIES, 1, event.outcome)
+                return ()
             case events.Readiness():
                 return self._readiness_measured(event)
             case _:
@@ -332,6 +335,8 @@ class Telemetry:
         for outcome in ("committed", "failed"):
             numbers.start(Metrics.TURNS, outcome)
             numbers.start(Metrics.TRANSACTIONS, outcome)
+        for inquiry in get_args(events.InquiryOutcome):
+            numbers.start(Metrics.INQUIRIES, inquiry)
         for phase in ("poll", "step", "commit"):
             numbers.start(Metrics.TURN_SECONDS, phase)
 

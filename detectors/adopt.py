@@ -66,9 +66,11 @@ def calibrate(rows: Row) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def _rebuild_state(detector: Detector, rows: Row) -> None:
-    """Read the stored window, oldest first, from an empty state; its times are told by the usual interval."""
-    assert detector.network is not None
+def stored_inputs(rows: Row) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return what the network read of the stored window (n, W, F), oldest first, and which of it is there (n, W).
+
+    The times are told by the usual interval.
+    """
     window = rows["window"][:, ::-1].astype(np.float64)  # (n, W, D)
     length = window.shape[1]
     age = np.arange(length - 1, -1, -1)  # (W,) samples ago
@@ -76,6 +78,11 @@ def _rebuild_state(detector: Detector, rows: Row) -> None:
     difference = np.diff(window, axis=1, prepend=window[:, :1])
     difference[:, 1:][~valid[:, :-1]] = 0.0  # the first valid sample has no predecessor
     times_ms = rows["time_ms"][:, None] - (age * rows["interval_ms"][:, None]).astype(np.int64)  # (n, W)
-    hidden, cell = detector.network.rebuild(scoring.inputs(window, difference, times_ms), valid)
-    rows["hidden"], rows["cell"] = hidden, cell
+    return scoring.inputs(window, difference, times_ms), valid
+
+
+def _rebuild_state(detector: Detector, rows: Row) -> None:
+    """Read the stored window, oldest first, from an empty state."""
+    assert detector.network is not None
+    rows["hidden"], rows["cell"] = detector.network.rebuild(*stored_inputs(rows))
     rows["forecast"] = rows["window"][:, 0]  # until its first own forecast: no change

@@ -136,6 +136,13 @@ class FusedLSTM(nn.Module):
         self.register_buffer("weight", padded(stacked))
         self.register_buffer("bias", padded(biases))
 
+    def equations(self) -> LSTMWeights:
+        """Return the four affine maps that this form was made of, to the bit."""
+        weights = self.weight[:, : 4 * self.hidden_size].chunk(4, dim=1)
+        biases = self.bias[: 4 * self.hidden_size].chunk(4)
+        forget, insert, output, doubled = map(Gate, weights, biases)
+        return LSTMWeights(forget, insert, Gate(0.5 * doubled.weight, 0.5 * doubled.bias), output)
+
     def step(self, xh: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Take one step from inputs and hidden state side by side (B, F + H) and return `h`, `c`, each (B, H)."""
         gates = torch.addmm(self.bias, xh, self.weight).sigmoid()  # (B, 4 H, padded)

@@ -75,6 +75,11 @@ class Network:
         """Build the network that an artefact holds."""
         return cls(artefact.weights, model=artefact.model)
 
+    @property
+    def encoder(self) -> FusedLSTM:
+        """What reads the samples."""
+        return self._encoder
+
     def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
         """Take one step: read `inputs` (n, F) with the carried `hidden` and `cell` (n, H); nothing passed is changed.
 

@@ -75,6 +75,13 @@ def levels(rows: Row, values: F, seconds: F) -> F:
     return result
 
 
+def values_of(rows: Row, level: F, seconds: F) -> F:
+    """Return the raw values (n, D) that would be scored as `level` (n, D), `seconds` (n,) after the previous sample."""
+    increase = np.maximum(level, 0.0) * np.maximum(seconds, 1e-3)[:, None]
+    result: F = np.where(rows["counter"] > 0, rows["raw_last"] + increase, level)
+    return result
+
+
 def _recognise_counters(rows: Row, values: F) -> None:
     """A channel is a counter when it hardly ever falls and mostly rises; one that falls too often after all is none."""
     falls_max = RESET_SHARE_MAX * rows["steps"]

@@ -156,8 +156,7 @@ def _errors(
 
     Returns its errors (n, HEADS, D), NaN where there are none, and what was expected of the sample (n, D).
     """
-    # without a network the local average is the expectation
-    predicted = (rows["forecast"] if detector.network else rows["local"]).astype(np.float64)  # (n, D)
+    predicted = expectation(detector, rows)
     filled = np.where(np.isfinite(z), z, predicted)
     window = rows["window"]
     window[:, 1:] = window[:, :-1].copy()
@@ -180,6 +179,12 @@ def _errors(
     # the first sample was not expected
     ahead = np.where((rows["model_samples"] > 1)[:, None], ahead, 0.0)
     return np.stack([newest, ahead], axis=1).astype(np.float64), predicted
+
+
+def expectation(detector: Detector, rows: Row) -> F:
+    """Return what is expected of each row's next sample (n, D), scaled; without a network it is the local average."""
+    result: F = (rows["local"] if detector.network is None else rows["forecast"]).astype(np.float64)
+    return result
 
 
 def inputs(z: F, difference: F, times_ms: NDArray[np.int64]) -> F4:

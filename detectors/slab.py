@@ -69,6 +69,11 @@ class Slab:
         self._awaited.add(slot)
         return slot
 
+    def find(self, key: str) -> int | None:
+        """Return the slot of a stream that has a row, None for any other."""
+        slot = self._slot_of.get(key)
+        return None if slot in self._awaited else slot
+
     def retire(self, slot: int) -> None:
         """Let the stream at `slot` give way: its key is not known any more, its row stays until a delta frees it."""
         del self._slot_of[self.keys[slot]]

@@ -19,18 +19,21 @@ from daemon.errors import ConfigError
 from daemon.progress import Bar
 from daemon.tables import Table, TableError, read
 from daemon.types import TopicPartition
-from detectors.adopt import adopt
+from detectors import scoring
+from detectors.adopt import Calibration, adopt
 from detectors.dayzero import day_zero
 from detectors.evaluate import Evaluation, evaluate
 from detectors.fit import Progress
 from detectors.network import Network, use_threads
 from detectors.scoring import Detector
+from detectors.scoring import Network as AnyNetwork
 from detectors.settings import DetectorSettings
 from detectors.slab import Delta, Slab
 from detectors.train import SERIES_SAMPLES_MIN, StreamHistory, TooLittleHistory, train
 
 BLOCK_ROWS = 512
 PARTITION = TopicPartition("backtest", 0)
+STREAM = np.zeros(1, dtype=np.intp)  # the slot of the one stream there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def backtest(
     With `train_rows` the model learns from the first so many rows and then scores from the first row on; without, the
     stream warms up as in the daemon and the model is trained once `training.min_samples` rows have been seen.
     """
-    run = _Run(group, table, progress)
+    run = Run(group, table, progress)
     if train_rows:
         run.train(train_rows)
         run.score(0, len(table.times_ms))
@@ -78,14 +81,14 @@ def backtest(
     return run.result()
 
 
-class _Run:
+class Run:
     """One stream in one slab, moved through the engine in blocks of rows."""
 
     def __init__(self, group: GroupConfig, table: Table, progress: Callable[[float | None, str], None]) -> None:
         self._settings: DetectorSettings = group.detector()
         self._group = Group(group.name, day_zero(self._settings), group.alert.severity)
         self._table, self._progress = table, progress
-        self._times_ms = _strictly_rising(table.times_ms)
+        self.times_ms = _strictly_rising(table.times_ms)
         self._slab = Slab(layout(self._settings), 1, 1)
         self._slab.slot(group.name)
         self._score = np.full(len(table.times_ms), np.nan)
@@ -105,15 +108,37 @@ class _Run:
 
     def train(self, rows: int) -> None:
         """Learn from the first `rows` rows and go on with what was learnt."""
-        history = StreamHistory(self._times_ms[:rows], self._table.values[:rows])
+        history = StreamHistory(self.times_ms[:rows], self._table.values[:rows])
         training = replace(self._settings.training, min_samples=min(rows, SERIES_SAMPLES_MIN))
         trained = train(replace(self._settings, training=training), [history], self._tell)
         network = Network(trained.fitted.weights, model=self._settings.model)
-        detector = Detector(self._settings, network, "backtest")
-        slots = np.arange(1)
-        self._slab.apply(Delta(slots, adopt(detector, self._slab.take(slots), trained.calibration)))
-        self._group = replace(self._group, detector=detector)
+        self.go_on_with(Detector(self._settings, network, "backtest"), trained.calibration)
         self._trained_at = rows
+
+    def go_on_with(self, detector: Detector, calibration: Calibration) -> None:
+        """Move the stream to another model, as the daemon does at a turn boundary."""
+        self._slab.apply(Delta(STREAM, adopt(detector, self._slab.take(STREAM), calibration)))
+        self._group = replace(self._group, detector=detector)
+
+    @property
+    def detector(self) -> Detector:
+        """What scores from now on."""
+        return self._group.detector
+
+    def watch(self, network: AnyNetwork) -> None:
+        """Let `network`, which gives what the present one gives, take its place."""
+        self._group = replace(self._group, detector=replace(self.detector, network=network))
+
+    def score_of(self, row: int) -> float:
+        """Return the score of a row that has been scored, NaN while warming."""
+        return float(self._score[row])
+
+    def row(self) -> NDArray[np.void]:
+        """Return a copy of what is remembered of the stream, (1,)."""
+        row = self._slab.take(STREAM)
+        if row["samples"][0] == 0:
+            scoring.clear(row)
+        return row
 
     def result(self) -> Backtest:
         """Return what has been found."""
@@ -124,7 +149,7 @@ class _Run:
         return Backtest(self._score, self._alerts, opened, self._trained_at)
 
     def _part(self, rows: slice) -> Part:
-        times_ms = self._times_ms[rows]
+        times_ms = self.times_ms[rows]
         samples = Samples(
             slots=np.zeros(len(times_ms), dtype=np.intp),
             offsets=np.arange(rows.start, rows.stop),

@@ -10,10 +10,10 @@ _UNKNOWN = "unknown"  # the key had a problem of its own, which is reported alre
 
 
 class ServerConfig(Section):
-    """The daemon's own pages: metrics and health. Their files are read again when they change."""
+    """The daemon's own pages: metrics, health, streams. Their files are read again when they change."""
 
     listen: Address | None = "127.0.0.1:9464"
-    """Where to serve /metrics, /-/healthy and /-/ready, host:port; null switches it off."""
+    """Where to serve /metrics, /-/healthy and /-/ready, host:port; null switches it off. /streams needs a login."""
     healthy_seconds: Seconds = 60.0
     """The daemon is unhealthy when no turn has ended for so long."""
     cert_file: ReadableFile | None = None

@@ -102,6 +102,7 @@ def test_every_metric_but_a_few_can_be_seen_on_the_dashboard(dashboard: dict[str
     unseen = {metric.declared.name for metric in Metrics if metric.declared.name not in shown}
     assert unseen == {
         "longwatch_config_info",
+        "longwatch_inquiries_total",
         "longwatch_log_lines_suppressed_total",
         "longwatch_model_trained_samples",
         "longwatch_models_refused_total",

@@ -101,6 +101,7 @@ class Daemon:
         self._log = folder / "daemon.log"
         self._life_starts = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self.token = ""  # shown to the pages, if there is one
 
     def __enter__(self) -> Self:
         self.start()
@@ -177,7 +178,7 @@ class Daemon:
             return 0, ""
         connection = http.client.HTTPConnection(HOST, listening[-1]["port"], timeout=5)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"} if self.token else {})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         except (OSError, http.client.HTTPException):

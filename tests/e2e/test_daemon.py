@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from daemon.kafka import KafkaBroker
@@ -22,6 +24,7 @@ from tests.e2e.process import Daemon, Follower, Scores, group, longwatch, settin
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
 
 EXIT_CONFIG = 78
+TOKEN = "a-token-of-enough-characters"
 SHUTDOWN_SECONDS = 20.0
 
 
@@ -120,11 +123,15 @@ def promtool() -> str:
     return found
 
 
-def test_the_pages_satisfy_prometheus_and_probes(
+def test_the_pages_satisfy_prometheus_probes_and_who_looks_closer(
     kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, metrics: str, scores: Scores, tmp_path: Path
 ) -> None:
     broker.publish(feed.plain(metrics, 0, 200))
-    with Daemon(tmp_path, settings(kafka_bootstrap, topic_prefix)) as daemon:
+    (tmp_path / "token").write_text(TOKEN, encoding="utf-8")
+    told = settings(kafka_bootstrap, topic_prefix)
+    told["server"]["token_file"] = str(tmp_path / "token")
+    with Daemon(tmp_path, told) as daemon:
+        daemon.token = TOKEN
         daemon.until(lambda: scores.reach(200 * feed.PARTITIONS), "everything is scored")
         assert daemon.get("/-/ready")[0] == http.client.OK
         assert daemon.get("/-/healthy")[0] == http.client.OK
@@ -134,6 +141,11 @@ def test_the_pages_satisfy_prometheus_and_probes(
             lambda: daemon.metric("longwatch_streams", state="ready") == feed.PARTITIONS, "streams are counted"
         )
         page = daemon.get("/metrics")[1]
+        found = json.loads(daemon.get("/streams?match=load")[1])
+        state = json.loads(daemon.get(found["streams"][0]["state"])[1])
+    assert (len(found["streams"]), state["samples"]) == (feed.PARTITIONS, 200)
+    assert np.shape(state["gates"]["forget"]) == (8, 8)
+    assert np.allclose(state["gates"]["hidden"][-1], state["carried"]["hidden"], atol=state["gates"]["gap"] + 1e-6)
     checked = subprocess.run([promtool(), "check", "metrics"], input=page.encode(), capture_output=True, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 

@@ -19,6 +19,7 @@ from daemon.events import (
     BrokerLost,
     Event,
     InputGap,
+    Inquired,
     LagMeasured,
     ModelRefused,
     ModelSwapped,
@@ -138,6 +139,7 @@ def one_of_each() -> Iterator[Event]:
     yield TrainingFinished("api", "published", 12.0, "loss 0.1")
     yield TrainingProgressed("api", 3, 40, 0.25)
     yield BrokerLost("no broker answered within 10 s")
+    yield Inquired("late")
     yield Readiness(ready=True, partitions_assigned=2, partitions_restoring=0)
 
 
