@@ -20,23 +20,25 @@ ACCEPTED_SAMPLES = 300.0  # what an accepted location weighs against the samples
 def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
     """Return copies of `rows` (n,) that go on with the detector's network.
 
-    The errors' statistics start from the `calibration` measured in training and soon follow the stream's own.
+    What a stream knows of the size of its errors is kept: another network's are not of another kind. Streams of which
+    no network has spoken yet begin with the `calibration` measured in training.
     """
     moved = rows.copy()
     moved["model_samples"] = 0.0
     moved["error_square"] = 0.0
-    units = channels.of_network(rows["forecast"].shape[1])
-    moved["smooth"][:, :, units] = 0.0
-    moved["tail"][:, units] = 0
     readout.clear(moved)
+    untold = rows["model_samples"] == 0.0  # (n,) no network has spoken of these
+    units = channels.of_network(rows["forecast"].shape[1])
+    moved["smooth"][untold, :, units] = 0.0
+    moved["tail"][untold, units] = 0
     if detector.network is None or len(rows) == 0:
         return moved
     _rebuild_state(detector, moved)
     if calibration:
         moved["error_square"] = calibration["error_square"]
         share = calibration["tail_share"].astype(np.float64)  # (units, BINS + 1)
-        moved["tail"][:, units] = np.round(share * CALIBRATED_SAMPLES * tail.SAMPLE_COUNT)
-        moved["model_samples"] = CALIBRATED_SAMPLES
+        moved["tail"][untold, units] = np.round(share * CALIBRATED_SAMPLES * tail.SAMPLE_COUNT)
+        moved["model_samples"][untold] = CALIBRATED_SAMPLES
     return moved
 
 

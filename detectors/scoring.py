@@ -236,11 +236,15 @@ def _model_samples(rows: Row) -> F:
     return result
 
 
+def _is_settling(rows: Row) -> Mask:
+    """Return where (n,) the network is new to a stream that is not: its first errors are no measure of the later."""
+    result: Mask = (rows["model_samples"] <= MODEL_WARMUP_SAMPLES) & (_model_samples(rows) < rows["samples"])
+    return result
+
+
 def _seen(rows: Row) -> F:
     """Return how many samples each error and time scale had seen before this one: (n, UNITS)."""
-    seen = np.repeat(rows["samples"].astype(np.float64)[:, None], channels.UNITS, axis=1)
-    seen[:, channels.of_network(rows["forecast"].shape[1])] = _model_samples(rows)[:, None]
-    return seen
+    return np.repeat(rows["samples"].astype(np.float64)[:, None], channels.UNITS, axis=1)
 
 
 def _learn(settings: DetectorSettings, rows: Row, observed: _Observed, learning: Mask) -> None:
@@ -251,7 +255,9 @@ def _learn(settings: DetectorSettings, rows: Row, observed: _Observed, learning:
     samples = rows["samples"].astype(np.float64)  # (n,)
     seen = _seen(rows)
     rows["shielded"] = np.where(learning, 0.0, rows["shielded"] + 1.0)
-    tail.learn(rows["tail"], observed.smooth, rows["shielded"] <= SHIELDED_TAIL_SAMPLES, tail.halves(seen + 1.0))
+    entering = np.repeat((rows["shielded"] <= SHIELDED_TAIL_SAMPLES)[:, None], channels.UNITS, axis=1)  # (n, UNITS)
+    entering[_is_settling(rows), channels.of_network(observed.z.shape[1])] = False
+    tail.learn(rows["tail"], observed.smooth, entering, tail.halves(seen + 1.0))
     threshold.learn(settings.threshold, rows, observed.surprise, samples, learning)
     channels.learn_model(rows, observed.errors, _model_samples(rows), learning)
     channels.learn(rows, observed.z, observed.difference, samples, learning)

@@ -62,10 +62,10 @@ def decades(counts: Counts, error: F) -> F:
 
 
 def learn(counts: Counts, error: F, learning: Mask, halving: Mask) -> None:
-    """Count each error (n, units) of the rows in `learning` (n,); then halve the counts where `halving` (n, units)."""
+    """Count each error (n, units) where `learning`, then halve the counts where `halving`; both are (n, units)."""
     place, _ = _place(error)
     reached = np.arange(BINS + 1) <= place[..., None]
-    counts += np.where(reached & learning[:, None, None], np.uint16(SAMPLE_COUNT), np.uint16(0))
+    counts += np.where(reached & learning[..., None], np.uint16(SAMPLE_COUNT), np.uint16(0))
     if halving.any():
         counts[...] = np.where(halving[..., None], counts // 2, counts)
 

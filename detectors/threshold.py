@@ -51,7 +51,7 @@ def learn(threshold: Threshold, rows: Row, surprise: F, seen: F, learning: Mask)
     match threshold:
         case QuantileThreshold():
             halving = tail.halves(seen[:, None] + 1.0)  # also under an alert, or the counts would outgrow their type
-            tail.learn(rows["surprise_tail"], surprise[:, None], learning, halving)
+            tail.learn(rows["surprise_tail"], surprise[:, None], learning[:, None], halving)
         case SigmaThreshold():
             rate = np.maximum(1.0 / (seen + 1.0), SIGMA_RATE_MIN) * learning
             difference = surprise - rows["surprise_mean"]

@@ -56,9 +56,24 @@ def test_what_the_old_network_taught_is_forgotten(rows: NDArray[np.void]) -> Non
     moved = adopt(NEW, rows, {})
     assert not moved["model_samples"].any()
     assert not moved["error_square"].any()
-    assert not moved["smooth"][:, :, UNITS].any()
-    assert not moved["tail"][:, UNITS].any()
     assert not moved["readout_weight"].any()
+
+
+def test_what_a_stream_knows_of_its_errors_is_kept_unless_no_network_has_spoken_yet(rows: NDArray[np.void]) -> None:
+    before = rows.copy()
+    before["model_samples"][0] = 0.0
+    moved = adopt(NEW, before, {})
+    assert not moved["tail"][0, UNITS].any()
+    assert not moved["smooth"][0, :, UNITS].any()
+    assert np.array_equal(moved["tail"][1:], rows["tail"][1:])
+
+
+def test_a_networks_first_errors_on_a_known_stream_do_not_enter_its_tails(rows: NDArray[np.void]) -> None:
+    moved = adopt(NEW, rows, {})
+    after = moved.copy()
+    scoring.score(NEW, after, moved["time_ms"] + INTERVAL_MS, np.full((STREAMS, 1), 0.1), np.zeros(STREAMS, bool))
+    assert np.array_equal(after["tail"][:, UNITS], moved["tail"][:, UNITS])
+    assert not np.array_equal(after["tail"], moved["tail"])
 
 
 def test_the_state_is_rebuilt_from_the_stored_window(rows: NDArray[np.void]) -> None:
@@ -100,7 +115,7 @@ def test_rows_go_on_scoring_after_the_move(rows: NDArray[np.void]) -> None:
             NEW, moved, times_ms, np.stack([wave(60, 1, s)[i] for s in range(STREAMS)]), np.zeros(STREAMS, bool)
         )
         assert np.isfinite(scored.score).all()
-    assert (moved["model_samples"] == CALIBRATED_SAMPLES + 60).all()
+    assert (moved["model_samples"] == 60).all()
 
 
 def test_moving_to_no_network_leaves_the_plain_channels(rows: NDArray[np.void]) -> None:

@@ -17,7 +17,7 @@ F = NDArray[np.float64]
 Counts = NDArray[np.uint16]
 Rng = np.random.Generator
 STREAMS = 60
-ALL = np.ones(STREAMS, bool)
+ALL = np.ones((STREAMS, 1), bool)
 
 
 def fresh(streams: int = STREAMS) -> Counts:
@@ -107,7 +107,7 @@ def test_however_long_it_learns_no_count_overflows() -> None:
         most = (most + tail.SAMPLE_COUNT * tail.EPOCH_SAMPLES_MAX) // 2
         assert most + tail.SAMPLE_COUNT * tail.EPOCH_SAMPLES_MAX < 2**16
     counts = np.full((1, 1, tail.BINS + 1), 2**16 - 1 - tail.SAMPLE_COUNT, np.uint16)
-    tail.learn(counts, np.full((1, 1), 1e9), np.ones(1, bool), np.ones((1, 1), bool))
+    tail.learn(counts, np.full((1, 1), 1e9), np.ones((1, 1), bool), np.ones((1, 1), bool))
     assert counts[0, 0, 0] == 2**15 - 1
 
 
@@ -116,5 +116,5 @@ def test_however_long_it_learns_no_count_overflows() -> None:
 def test_whatever_was_learnt_the_decades_are_bounded(errors: list[float], asked: float) -> None:
     counts = fresh(1)
     for error in errors:
-        tail.learn(counts, np.array([[error]]), np.ones(1, bool), np.zeros((1, 1), bool))
+        tail.learn(counts, np.array([[error]]), np.ones((1, 1), bool), np.zeros((1, 1), bool))
     assert 0.0 <= float(tail.decades(counts, np.array([[asked]]))[0, 0]) <= tail.DECADES_MAX
