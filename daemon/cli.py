@@ -68,6 +68,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--from-offset", type=int, metavar="N", help="first input offset of each partition")
     train.add_argument("--to-offset", type=int, metavar="N", help="input offset after the last of each partition")
     train.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    train.add_argument("--cause", choices=("schedule", "drift", "operator"), default="operator", help=argparse.SUPPRESS)
 
 
 def _add_backtest(backtest: argparse.ArgumentParser) -> None:
@@ -139,6 +140,7 @@ def _train(arguments: argparse.Namespace) -> int:
         first_offset=arguments.from_offset,
         end_offset=arguments.to_offset,
         child=arguments.child,
+        cause=arguments.cause,
     )
     return train(chosen, os.environ, sys.stdout, sys.stderr)
 

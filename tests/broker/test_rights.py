@@ -84,7 +84,7 @@ def test_with_the_listed_rights_the_daemon_does_all_of_its_work(
     metrics = f"{topic_prefix}metrics"
     everything.ensure(TopicSpec(metrics, feed.PARTITIONS, compacted=False))
     guarded.grant(LIMITED, listed(topic_prefix))
-    learnt = group(guard={"value": {"max": 99}}, training={"enabled": False, "min_samples": 100, "epochs_max": 1})
+    learnt = group(guard={"value": {"max": 99}}, training={"min_samples": 100, "epochs_max": 1})
     everything.publish([*feed.plain(metrics, 0, 150), feed.record(metrics, 0, 150, 1000.0)])
     everything.publish([Outgoing(metrics, 0, b"k", b"no JSON")])
     history = tmp_path / "history.csv"

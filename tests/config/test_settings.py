@@ -32,7 +32,7 @@ from detectors.settings import (
 
 PAIRS: list[tuple[type, type[BaseModel], set[str]]] = [
     (ModelSettings, ModelConfig, set()),
-    (TrainingSettings, TrainingConfig, {"enabled", "repeat_hours"}),
+    (TrainingSettings, TrainingConfig, {"repeat_hours", "repeat_samples", "apart_hours"}),
     (AlertSettings, AlertConfig, {"severity"}),
     (StaticThreshold, StaticThresholdConfig, set()),
     (SigmaThreshold, SigmaThresholdConfig, set()),
