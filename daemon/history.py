@@ -25,8 +25,8 @@ class Gathered:
     """The histories of one group, and the input offsets that they came from (first and last)."""
 
     histories: list[StreamHistory]
-    streams: list[str] = field(default_factory=list)  # whose history it is, place by place
     offsets: dict[str, tuple[int, int]] = field(default_factory=dict)
+    streams: list[str] = field(default_factory=list)  # whose history it is, place by place
 
     @property
     def samples(self) -> int:
@@ -83,7 +83,7 @@ class Gatherer:
         name = f"{partition.topic}-{partition.partition}"
         found, keys = _by_stream(blocks, samples_max), state.slabs[self._group].keys
         offsets = {name: (start, bounds.end - 1)} if read else {}
-        return Gathered(list(found.values()), [keys[slot] for slot in found], offsets)
+        return Gathered(list(found.values()), offsets, [keys[slot] for slot in found])
 
 
 def _by_stream(blocks: Sequence[Block], samples_max: int) -> dict[int, StreamHistory]:

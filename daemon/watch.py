@@ -111,7 +111,7 @@ class Watch:
         limits = self._looked.drift.get(name)
         if model is None or limits is None:
             return False
-        moved = [state.slabs[name] for state in states if state.models.get(name) == model.detector.model_id]
+        moved = [state.slabs[name] for state in states if state.models.get(name, "") == model.detector.model_id]
         if not moved:
             return False
         found = drift.measure(_spread_over(moved), model.calibration)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import tail
-from detectors.channels import FAMILIES, SCALES
+from detectors.adopt import UNITS_OF_MODEL
 
 Row = NDArray[np.void]
 Calibration = Mapping[str, NDArray[np.float32]]
@@ -25,7 +25,7 @@ SETTLED_SAMPLES: Final = 256.0  # of a stream since the swap, before it can tell
 BY_CHANCE: Final = 0.1  # of the streams make such an error when nothing has changed
 RARE_DECADES: Final = 1.0  # the same as decades
 SURE: Final = 3.0  # standard deviations that a few streams must be off by more than the limit
-SLOWEST: Final = FAMILIES["model"].stop * SCALES - 1  # the unit of the network's error over about 64 samples
+SLOWEST: Final = UNITS_OF_MODEL.stop - 1  # the unit of the network's error over about 64 samples
 SQUARE_LEAST: Final = 1e-8
 
 

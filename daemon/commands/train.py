@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -27,7 +26,7 @@ from daemon.models import LiveModel
 from daemon.ports import Broker
 from daemon.promotion import Topic, incumbent, overtaken, publish
 from daemon.tables import TableError, read
-from daemon.trial import tried
+from daemon.trial import noticed, tried
 from daemon.types import TopicPartition
 from detectors.artefact import Artefact, Lineage, dumps, model_id
 from detectors.network import Network, use_threads
@@ -203,11 +202,11 @@ def _figures(verdict: Verdict) -> str:
     ours, theirs = verdict.candidate, verdict.incumbent
     if ours is None or theirs is None:
         return ""
-    recalls = [float(np.mean(list(each.recall.values()))) if each.recall else math.nan for each in (ours, theirs)]
     return (
-        f"; on {verdict.samples} samples of {verdict.streams} streams {ours.alerts} alerts (before {theirs.alerts}),"
-        f" one score in a hundred above {ours.score_high:.2f} ({theirs.score_high:.2f}),"
-        f" {recalls[0]:.0%} of {verdict.canaries} canaries noticed ({recalls[1]:.0%})"
+        f"; on {verdict.samples} samples of {verdict.streams} streams usual error {ours.error:.3f} (before"
+        f" {theirs.error:.3f}), {ours.alerts} alerts ({theirs.alerts}), one score in a hundred above"
+        f" {ours.score_high:.2f} ({theirs.score_high:.2f}), {noticed(ours):.0%} of {verdict.canaries} canaries noticed"
+        f" ({noticed(theirs):.0%})"
     )
 
 
@@ -242,4 +241,4 @@ def _from_files(group: GroupConfig, files: tuple[Path, ...]) -> _Given:
         histories.append(StreamHistory(table.times_ms[fresh], table.values[fresh][:, columns]))
         labels = np.zeros(len(fresh), dtype=bool) if table.labels is None else table.labels[fresh]
         learnable.append(covered.missing(histories[-1], labels))
-    return _Given(Gathered(histories, [path.name for path in files]), learnable)
+    return _Given(Gathered(histories, streams=[path.name for path in files]), learnable)

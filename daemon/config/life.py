@@ -36,6 +36,8 @@ class TrialConfig(Section):
     """Streams that it is tried on; 0 tries nothing and promotes every candidate."""
     samples_max: int = Field(default=_TRIAL.samples_max, ge=200, le=1_000_000)
     """The newest samples of each that are read; of these, the newest fifth of its history counts."""
+    error_ratio_max: float = Field(default=_TRIAL.error_ratio_max, ge=1, le=1000)
+    """The network's usual error may be so many times what it was."""
     score_ratio_max: float = Field(default=_TRIAL.score_ratio_max, ge=1, le=1000)
     """The score that one sample in a hundred exceeds may be so many times what it was."""
     alerts_ratio_max: float = Field(default=_TRIAL.alerts_ratio_max, ge=1, le=1000)
@@ -44,7 +46,7 @@ class TrialConfig(Section):
     """... and so many more."""
     recall_drop_max: float = Field(default=_TRIAL.recall_drop_max, ge=0, le=1)
     """The share of the canaries (spike, new level, frozen, noise, put into copies of real samples) that it notices may
-    be lower by so much."""
+    be lower by so much, and by more where there were only a few."""
 
     def limits(self) -> TrialLimits:
         """Return what the trial needs of this."""

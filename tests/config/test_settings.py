@@ -18,7 +18,10 @@ from daemon.config.groups import (
     StaticThresholdConfig,
     TrainingConfig,
 )
+from daemon.config.life import DriftConfig, TrialConfig
 from daemon.formats.json import FieldPaths
+from daemon.trial import TrialLimits
+from detectors.drift import DriftLimits
 from detectors.settings import (
     AlertSettings,
     DetectorSettings,
@@ -38,7 +41,13 @@ PAIRS: list[tuple[type, type[BaseModel], set[str]]] = [
     (SigmaThreshold, SigmaThresholdConfig, set()),
     (QuantileThreshold, QuantileThresholdConfig, set()),
     (Guard, GuardConfig, set()),
-    (DetectorSettings, GroupConfig, {"name", "select", "max_streams", "evict_after_seconds"}),
+    (DriftLimits, DriftConfig, set()),
+    (TrialLimits, TrialConfig, set()),
+    (
+        DetectorSettings,
+        GroupConfig,
+        {"name", "select", "max_streams", "evict_after_seconds", "learning", "drift", "trial"},
+    ),
 ]
 
 
