@@ -32,8 +32,8 @@ SETTLING_SAMPLES: Final = 120  # after the swap, before anything counts
 SCORED_MIN: Final = 200  # fewer samples than this say nothing
 BLOCK_STEPS: Final = 64
 CANARY_STREAMS_MAX: Final = 16
-SCORE_LEAST: Final = 0.5  # scores below it are all the same to everybody
-ERROR_LEAST: Final = 0.02  # scaled units; the same of errors
+SCORE_LEAST: Final = 1.0  # a score below the threshold wakes nobody
+ERROR_LEAST: Final = 0.02  # scaled units; errors below it are all the same
 PARTITION = TopicPartition("trial", 0)
 
 
@@ -89,7 +89,7 @@ def noticed(found: Figures) -> float:
 def objections(candidate: Figures, incumbent: Figures, shown: int, limits: TrialLimits) -> Iterator[str]:
     """Yield, in words with figures, each limit that the candidate is beyond; `shown` is the number of canaries."""
     error = limits.error_ratio_max * max(incumbent.error, ERROR_LEAST)
-    if candidate.error > error:
+    if candidate.error > error and incumbent.error > 0:
         yield f"its usual error is {candidate.error:.3f}, the limit is {error:.3f}"
     high = limits.score_ratio_max * max(incumbent.score_high, SCORE_LEAST)
     if candidate.score_high > high:
@@ -212,7 +212,7 @@ class _Trial:
 
 
 def _usual_error(rows: NDArray[np.void]) -> float:
-    """Return the median over the streams of the network's usual errors, in scaled units, both heads alike."""
+    """Return the median over the streams of the network's usual errors, both heads alike; 0 without a network."""
     return round(float(np.median(np.sqrt(rows["error_square"].astype(np.float64).mean(axis=(1, 2))))), 5)
 
 

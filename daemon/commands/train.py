@@ -77,7 +77,7 @@ def train(arguments: TrainArguments, env: Mapping[str, str], out: TextIO, err: T
         learning.become_child()
     use_threads(config.threads)
     try:
-        done = _trained(config, group, arguments, voice)
+        done = _connected(config, group, arguments, voice)
     except TooLittleHistory as error:
         return voice.end("too_little_history", str(error), time.monotonic() - started)
     except (TableError, BrokerUnavailable, ValueError, OSError) as error:
@@ -95,17 +95,21 @@ def _chosen(config: Config, name: str | None) -> GroupConfig:
     raise ConfigError([f"--group {name}: no such group; there are {', '.join(each.name for each in config.groups)}"])
 
 
-def _trained(config: Config, group: GroupConfig, arguments: TrainArguments, voice: Voice) -> _Ended:
-    """Gather, learn, try, and put the artefact where it belongs."""
+def _connected(config: Config, group: GroupConfig, arguments: TrainArguments, voice: Voice) -> _Ended:
     if arguments.files and arguments.output is not None:
-        return _learnt(config, group, arguments, voice, None)
+        return trained(config, group, arguments, voice, None)
     with closing(assembly.connected(config)) as broker:
-        return _learnt(config, group, arguments, voice, broker)
+        return trained(config, group, arguments, voice, broker)
 
 
-def _learnt(
+def trained(
     config: Config, group: GroupConfig, arguments: TrainArguments, voice: Voice, broker: Broker | None
-) -> _Ended:
+) -> tuple[TrainingOutcome, str]:
+    """Gather, learn, try, and put the artefact where it belongs; return how it ended, and in words.
+
+    Raises TooLittleHistory, TableError, BrokerUnavailable, OSError and TopicMismatch. Without a `broker` the input is
+    files, and day zero's detector what the candidate is measured against.
+    """
     settings = group.detector()
     topic = _models_topic(config, group, broker)
     shelf = topic.read() if topic else Shelf()
@@ -113,16 +117,16 @@ def _learnt(
         given = _from_files(group, arguments.files)
     else:
         given = _from_topics(config, group, broker, arguments, voice)
-    trained = learn(settings, given.learnable, voice.epoch)
-    verdict = _verdict(group, given.gathered.histories, trained, incumbent(shelf, settings))
+    learnt = learn(settings, given.learnable, voice.epoch)
+    verdict = _verdict(group, given.gathered.histories, learnt, incumbent(shelf, settings))
     if topic is None or arguments.output is not None:
-        data = dumps(_artefact(group, given, trained, _Judged(verdict, shelf, arguments.cause)))
+        data = dumps(_artefact(group, given, learnt, _Judged(verdict, shelf, arguments.cause)))
         return _kept(data, arguments.output or Path(), group)
     assembly.prepare_models_topic(config, topic.broker)
     now = topic.read()
     verdict = overtaken(shelf, now, verdict)
     judged = _Judged(verdict, shelf, arguments.cause)
-    data = dumps(_artefact(group, given, trained, judged))
+    data = dumps(_artefact(group, given, learnt, judged))
     publish(topic, now, data, verdict, (arguments.cause, judged.at_ms))
     return _told(topic, arguments.config, data, verdict)
 
