@@ -56,7 +56,7 @@ class TrainArguments:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class Given:
     """What there is to learn from: the histories as they were, and with what must not be learnt missing."""
 
     gathered: Gathered
@@ -116,7 +116,7 @@ def trained(
     if arguments.files or broker is None:
         given = _from_files(group, arguments.files)
     else:
-        given = _from_topics(config, group, broker, arguments, voice)
+        given = from_topics(config, group, broker, arguments, voice)
     learnt = learn(settings, given.learnable, voice.epoch)
     verdict = _verdict(group, given.gathered.histories, learnt, incumbent(shelf, settings))
     if topic is None or arguments.output is not None:
@@ -154,7 +154,7 @@ class _Judged:
     at_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
 
 
-def _artefact(group: GroupConfig, given: _Given, trained: Trained, judged: _Judged) -> Artefact:
+def _artefact(group: GroupConfig, given: Given, trained: Trained, judged: _Judged) -> Artefact:
     settings = group.detector()
     return Artefact(
         model=settings.model,
@@ -214,8 +214,11 @@ def _figures(verdict: Verdict) -> str:
     )
 
 
-def _from_topics(config: Config, group: GroupConfig, broker: Broker, arguments: TrainArguments, voice: Voice) -> _Given:
-    """Read the newest history of every partition of the input, and what alerts covered of it."""
+def from_topics(config: Config, group: GroupConfig, broker: Broker, arguments: TrainArguments, voice: Voice) -> Given:
+    """Read the newest history of every partition of the input, and what alerts covered of it.
+
+    Raises BrokerUnavailable.
+    """
     partitions = [
         TopicPartition(topic, number)
         for topic in config.input.topics
@@ -227,10 +230,10 @@ def _from_topics(config: Config, group: GroupConfig, broker: Broker, arguments: 
     found = joined(gatherer.partition(broker, each, span, voice.read) for each in partitions)
     spans = covered.by_alerts(broker, config.outputs.alerts.topic, group.name)
     pairs = zip(found.histories, found.streams, strict=True)
-    return _Given(found, [covered.without(history, spans.get(stream, ())) for history, stream in pairs])
+    return Given(found, [covered.without(history, spans.get(stream, ())) for history, stream in pairs])
 
 
-def _from_files(group: GroupConfig, files: tuple[Path, ...]) -> _Given:
+def _from_files(group: GroupConfig, files: tuple[Path, ...]) -> Given:
     """Read each file as the history of one stream; what its labels cover is not learnt."""
     histories, learnable = [], []
     for path in files:
@@ -245,4 +248,4 @@ def _from_files(group: GroupConfig, files: tuple[Path, ...]) -> _Given:
         histories.append(StreamHistory(table.times_ms[fresh], table.values[fresh][:, columns]))
         labels = np.zeros(len(fresh), dtype=bool) if table.labels is None else table.labels[fresh]
         learnable.append(covered.missing(histories[-1], labels))
-    return _Given(Gathered(histories, streams=[path.name for path in files]), learnable)
+    return Given(Gathered(histories, streams=[path.name for path in files]), learnable)

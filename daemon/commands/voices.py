@@ -35,14 +35,17 @@ class Person(Voice):
         self._err, self._bar = err, Bar(err)
 
     def read(self, records: int) -> None:
+        """Show how many records have been read."""
         self._bar.show("reading", None, f"{records} records")
 
     def epoch(self, progress: Progress) -> None:
+        """Move the bar."""
         losses = f"loss {progress.loss:.4f}  later data {progress.validation_loss:.4f}"
         text = f"epoch {progress.epoch}/{progress.epochs_max}  {losses}"
         self._bar.show("training", progress.epoch / progress.epochs_max, text)
 
     def end(self, outcome: TrainingOutcome, detail: str, seconds: float) -> int:
+        """Say how it ended and return the exit code."""
         self._bar.clear()
         self._err.write(f"{detail} ({seconds:.0f} s)\n" if outcome == "published" else f"{outcome}: {detail}\n")
         return EXIT_OK if outcome == "published" else EXIT_FAILED
@@ -55,6 +58,7 @@ class Child(Voice):
         self._out = out
 
     def epoch(self, progress: Progress) -> None:
+        """Say how far the fit is."""
         self._say(
             ChildProgress(
                 progress.epoch, progress.epochs_max, progress.loss, progress.validation_loss, progress.seconds
@@ -62,6 +66,7 @@ class Child(Voice):
         )
 
     def end(self, outcome: TrainingOutcome, detail: str, seconds: float) -> int:
+        """Say how it ended and return the exit code."""
         self._say(ChildReport(outcome, detail, seconds))
         return EXIT_OK if outcome == "published" else EXIT_FAILED
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from daemon.commands.train import TrainArguments, trained
+from daemon import codec, covered
+from daemon.commands.train import TrainArguments, from_topics, trained
 from daemon.commands.voices import Voice
 from daemon.config import Config, loads
 from daemon.events import Cause, TrainingOutcome
@@ -19,9 +21,9 @@ from daemon.model_topic import Pointer, Shelf, pointed, read
 from daemon.types import Outgoing, TopicSpec
 from detectors.artefact import Lineage
 from detectors.fit import Progress
-from tests.conformance.feed import INTERVAL_MS, START_MS, wave
+from tests.conformance.feed import INTERVAL_MS, START_MS, Feed, series, settings_of, wave
 
-TICKS, STREAMS = 300, 4
+TICKS, STREAMS, ODD = 300, 4, slice(150, 156)
 CONFIG = """
 groups:
   - name: g
@@ -55,9 +57,18 @@ class Stand:
             self.broker.ensure(TopicSpec(topic, 2, compacted=False))
         for stream in range(STREAMS):
             values = wave(TICKS, 1, stream)[:, 0] - 10.0 + 4.0 * np.sin(np.arange(TICKS) / 5.0)
+            if stream == 0:
+                values[ODD] += 1000.0
+                self._alert(values, f"s{stream}")
             for tick, value in enumerate(values):
                 body = {"timestamp": START_MS + tick * INTERVAL_MS, "name": f"s{stream}", "value": float(value)}
                 cluster.publish(Outgoing("metrics", stream % 2, b"k", json.dumps(body).encode()))
+
+    def _alert(self, values: NDArray[np.float64], stream: str) -> None:
+        """Tell the alerts of one stream, as the daemon does that scores it."""
+        feed = Feed(settings_of())
+        feed.poll(series(values, stream))
+        self.broker.publish([codec.alert("longwatch-alerts", each) for each in feed.events])
 
     def train(
         self, text: str = CONFIG, cause: Cause = "schedule", then: Callable[[], None] = lambda: None
@@ -93,6 +104,18 @@ def test_a_first_model_is_promoted_and_its_manifest_says_how_it_came_about() -> 
     assert len(lineage.settings) == 16
     assert lineage.verdict is not None
     assert lineage.verdict.passed
+    assert all(np.isfinite(lineage.losses))
+
+
+def test_what_an_alert_covered_is_left_out_of_what_is_learnt(taught: Stand) -> None:
+    config = loads(CONFIG, "test", {})
+    given = from_topics(config, config.groups[0], taught.broker, TrainArguments(Path("c.yaml"), "g"), Heard())
+    assert covered.by_alerts(taught.broker, "longwatch-alerts", "g").keys() == {"s0"}
+    odd = given.gathered.streams.index("s0")
+    left_out = [int(np.isnan(each.values).sum()) for each in given.learnable]
+    assert left_out[odd] >= ODD.stop - ODD.start
+    assert sum(left_out) == left_out[odd] < TICKS / 3
+    assert (given.gathered.histories[odd].values[ODD] > 900).all()  # what is tried is what was
 
 
 @pytest.fixture(scope="module")
