@@ -293,7 +293,6 @@ class Telemetry:
         yield _Line("info", "training_started", {"group": event.group, "cause": event.cause})
 
     def _drift_measured(self, event: events.DriftMeasured) -> Iterable[_Line]:
-        self._introduce_group(event.group)
         self._numbers.set(Metrics.DRIFTED, event.drifted, event.group)
         for metric, figure in ((Metrics.DRIFT_SHARE, event.share), (Metrics.DRIFT_GROWTH, event.growth)):
             self._numbers.set(metric, figure, event.group)
@@ -337,8 +336,7 @@ class Telemetry:
 
     def _introduce_process(self, config_checksum: str) -> None:
         numbers = self._numbers
-        python = platform.python_version()
-        numbers.tell(Metrics.BUILD_INFO, _installed("longwatch"), python, _installed("torch"))
+        numbers.tell(Metrics.BUILD_INFO, _installed("longwatch"), platform.python_version(), _installed("torch"))
         if config_checksum:
             numbers.tell(Metrics.CONFIG_INFO, config_checksum)
         numbers.set(Metrics.READY, 0)

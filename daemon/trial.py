@@ -212,8 +212,8 @@ class _Trial:
 
 
 def _usual_error(rows: NDArray[np.void]) -> float:
-    """Return the median over the streams of the network's usual errors, both heads alike; 0 without a network."""
-    return round(float(np.median(np.sqrt(rows["error_square"].astype(np.float64).mean(axis=(1, 2))))), 5)
+    """Return the median over the streams of the usual errors of the network's forecast; 0 without a network."""
+    return round(float(np.median(np.sqrt(rows["error_square"].astype(np.float64).mean(axis=1)))), 5)
 
 
 def _canary(kind: canaries.Kind, history: StreamHistory, spread: F, counter: NDArray[np.bool_]) -> F:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import tail
-from detectors.adopt import UNITS_OF_MODEL
+from detectors.channels import SCALES
 
 Row = NDArray[np.void]
 Calibration = Mapping[str, NDArray[np.float32]]
@@ -25,7 +25,7 @@ SETTLED_SAMPLES: Final = 256.0  # of a stream since the swap, before it can tell
 BY_CHANCE: Final = 0.1  # of the streams make such an error when nothing has changed
 RARE_DECADES: Final = 1.0  # the same as decades
 SURE: Final = 3.0  # standard deviations that a few streams must be off by more than the limit
-SLOWEST: Final = UNITS_OF_MODEL.stop - 1  # the unit of the network's error over about 64 samples
+SLOWEST: Final = SCALES - 1  # the unit of the first error, the network's, over about 64 samples
 SQUARE_LEAST: Final = 1e-8
 
 
@@ -72,6 +72,6 @@ def _growth(rows: Row, calibration: Calibration) -> float:
     """Return the median error of the forecast over that at promotion; of several channels the median again."""
     if "error_square" not in calibration:
         return 0.0
-    before = np.maximum(calibration["error_square"][1].astype(np.float64), SQUARE_LEAST)  # (D,)
-    now = np.median(rows["error_square"][:, 1].astype(np.float64), axis=0)  # (D,)
+    before = np.maximum(calibration["error_square"].astype(np.float64), SQUARE_LEAST)  # (D,)
+    now = np.median(rows["error_square"].astype(np.float64), axis=0)  # (D,)
     return float(np.sqrt(np.median(now / before)))

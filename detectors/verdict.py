@@ -12,7 +12,7 @@ class Figures:
     score_median: float
     score_high: float  # exceeded by one sample in a hundred
     alerts: int  # that would have been opened
-    error: float  # usual error of the network, median over the streams, scaled units; 0: it has none
+    error: float  # usual error of the forecast, median over the streams, scaled units; 0: it has none
     recall: dict[str, float] = field(default_factory=dict)  # by kind of canary, the share that was noticed
 
 
