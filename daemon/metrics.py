@@ -238,7 +238,7 @@ class Metrics(Enum):
     DRIFT_SHARE = Declared(
         "gauge",
         "longwatch_drift_share",
-        "Share of this member's streams whose recent error was rare since the model took over; by chance 0.1. From "
+        "Share of this member's streams whose recent error was rare in their own past; by chance 0.1. From "
         "drift.share on the model is trained again. High again and again: they change faster than it is trained.",
         ("group",),
     )

@@ -1,7 +1,7 @@
 """Whether a group's streams have moved away from what its model learnt, from nothing but what their rows keep.
 
-Two figures. The share: of how many streams is the network's recent error one that they themselves, since the model took
-over, made in a tenth of their samples at most; by chance that is a tenth of the streams. It shows a change at once and
+Two figures. The share: of how many streams is the network's recent error one that they themselves, in their
+past, made in a tenth of their samples at most; by chance that is a tenth of the streams. It shows a change at once and
 fades as the streams get used to it. The growth: how large the network's usual error has become, measured by the one
 that training found. It moves slowly and forgets nothing.
 """

@@ -19,7 +19,7 @@ class DriftConfig(Section):
     """When the streams have moved so far from what the model learnt that it is trained again."""
 
     share: float = Field(default=_DRIFT.share, ge=0, le=1)
-    """So large a share of the streams makes errors that were rare since the model took over (by chance 0.1 do); of a
+    """So large a share of the streams makes errors that were rare in its own past (by chance 0.1 do); of a
     few streams nearly all must. 0 leaves it out."""
     growth: float = Field(default=_DRIFT.growth, ge=0, le=1000)
     """The usual error of the forecasts has grown by this factor since the training; 0 leaves it out."""
