@@ -85,7 +85,7 @@ def settings(bootstrap: str, port: int) -> dict[str, object]:
     return {
         "kafka": {"bootstrap_servers": [bootstrap], "group_id": "soak"},
         "input": {"topics": [METRICS]},
-        "groups": [{"name": "all", "training": {"enabled": False, "seconds_max": 60}}],
+        "groups": [{"name": "all", "learning": "frozen", "training": {"seconds_max": 60}}],
         "state": {"topic": STATE},
         "outputs": {
             "alerts": {"topic": "soak-alerts"},

@@ -92,7 +92,7 @@ def _composed(
     partitions = Partitions(
         Watched(broker, source, intake, models, groups, restore, telemetry.note, time.monotonic, prepare)
     )
-    looked_at = Looked(groups, partitions, source, models, config.input.topics[0])
+    looked_at = Looked(groups, partitions, source, models, config.input.topics[0], assembly.drift_limits(config))
     watch = Watch(looked_at, learning, telemetry, heart, time.time)
 
     def after_turn(now: float) -> None:

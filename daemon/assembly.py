@@ -18,9 +18,11 @@ from daemon.kafka import ConnectionSettings, KafkaBroker, check_codecs
 from daemon.kafka.client import Security
 from daemon.learning import Schedule
 from daemon.loop import LoopSettings
+from daemon.model_topic import Keep
 from daemon.ports import Broker
 from daemon.state import GroupLayout
 from daemon.types import TopicSpec
+from detectors.drift import DriftLimits
 
 STATE_MESSAGE_BYTES_MAX = 16_000_000
 READING_SECONDS_MAX = 1800.0  # what a training child may take for all but the training
@@ -186,7 +188,19 @@ def schedules(config: Config) -> dict[str, Schedule]:
             min_samples=each.training.min_samples,
             repeat_seconds=each.training.repeat_hours * 3600.0,
             child_seconds_max=2.0 * each.training.seconds_max + READING_SECONDS_MAX,
+            repeat_samples=each.training.repeat_samples,
+            apart_seconds=each.training.apart_hours * 3600.0,
         )
         for each in config.groups
-        if each.training.enabled
+        if each.learning == "background"
     }
+
+
+def drift_limits(config: Config) -> dict[str, DriftLimits]:
+    """Return from where on each group has drifted."""
+    return {each.name: each.drift.limits() for each in config.groups}
+
+
+def kept_models(config: Config) -> Keep:
+    """Return how many models of each group stay in their topic."""
+    return Keep(config.outputs.models.promoted_max, config.outputs.models.refused_max)

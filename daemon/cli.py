@@ -1,4 +1,4 @@
-"""The command line: `longwatch run|demo|check-config|train|backtest|look|forecast|version`.
+"""The command line: `longwatch run|demo|check-config|train|models|backtest|look|forecast|version`.
 
 Exit codes: 0 done; 1 the work failed, the text says why; 2 wrong usage; 75 draining took longer than
 `shutdown_seconds` (nothing is lost); 78 the configuration or a topic is wrong, trying again will not help.
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "demo": _demo,
         "check-config": _check_config,
         "train": _train,
+        "models": _models,
         "backtest": _backtest,
         "look": _look,
         "forecast": _forecast,
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("config", type=Path, metavar="CONFIG")
     check.add_argument("--connect", action="store_true", help="also ask the broker about the topics")
     _add_train(verbs.add_parser("train", help="learn a model from a topic's history or from files"))
+    _add_models(verbs.add_parser("models", help="list the trained models, look at one, promote one, or go back"))
     _add_backtest(verbs.add_parser("backtest", help="score a file through the same step as the daemon's"))
     _add_look(verbs.add_parser("look", help="show what went on inside the detector while it read a file"))
     _add_forecast(verbs.add_parser("forecast", help="say what a file's stream will do next, with bounds"))
@@ -68,6 +70,24 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--from-offset", type=int, metavar="N", help="first input offset of each partition")
     train.add_argument("--to-offset", type=int, metavar="N", help="input offset after the last of each partition")
     train.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    train.add_argument("--cause", choices=("schedule", "drift", "operator"), default="operator", help=argparse.SUPPRESS)
+
+
+def _add_models(models: argparse.ArgumentParser) -> None:
+    actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
+    helps = {
+        "list": "all models of the topic, the current one marked",
+        "show": "where a model came from, and what its trial found",
+        "promote": "let a group score with this model, refused or not",
+        "rollback": "let a group score with the model before the current one",
+    }
+    for name, text in helps.items():
+        action = actions.add_parser(name, help=text)
+        action.add_argument("config", type=Path, metavar="CONFIG")
+        if name in {"show", "promote"}:
+            action.add_argument("model_id", metavar="MODEL", help="its id, or enough of it")
+        action.add_argument("--group", help="which group (rollback: needed when there are several)")
+        action.add_argument("--json", action="store_true", help="for programs")
 
 
 def _add_backtest(backtest: argparse.ArgumentParser) -> None:
@@ -139,8 +159,17 @@ def _train(arguments: argparse.Namespace) -> int:
         first_offset=arguments.from_offset,
         end_offset=arguments.to_offset,
         child=arguments.child,
+        cause=arguments.cause,
     )
     return train(chosen, os.environ, sys.stdout, sys.stderr)
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from daemon.commands.models import ModelsArguments, models
+
+    name = getattr(arguments, "model_id", "")
+    chosen = ModelsArguments(arguments.action, arguments.config, name, arguments.group, arguments.json)
+    return models(chosen, os.environ, sys.stdout, sys.stderr)
 
 
 def _backtest(arguments: argparse.Namespace) -> int:

@@ -14,9 +14,11 @@ from daemon.types import DropReason, Rejected, TopicPartition
 StreamState = Literal["warming", "ready", "stale"]
 ForgetReason = Literal["evicted", "not_finite"]
 """Why a stream begins anew: another took its place, or its state was no finite number any more."""
-TrainingOutcome = Literal["published", "failed", "too_little_history"]
 InquiryOutcome = Literal["answered", "late", "refused"]
 """Whether the loop answered in time what it was asked; refused: too many were waiting."""
+TrainingOutcome = Literal["published", "refused", "failed", "too_little_history"]
+Cause = Literal["schedule", "drift", "operator"]
+"""What makes a training due, or a model the current one."""
 GapReason = Literal["trimmed", "truncated", "recreated"]
 """Why input was not read: deleted by retention first, lost by the cluster, or in a topic that was deleted since."""
 
@@ -156,6 +158,7 @@ class ModelSwapped:
     group: str
     model_id: str
     trained_samples: int
+    created_at_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,18 @@ class TrainingStarted:
     """A training child process was started."""
 
     group: str
+    cause: Cause = "schedule"
+
+
+@dataclass(frozen=True, slots=True)
+class DriftMeasured:
+    """How far the streams of a group have moved away from what its model learnt; 0 where nothing can be said."""
+
+    group: str
+    streams: int
+    share: float
+    growth: float
+    drifted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +248,7 @@ Event = (
     | StateFlushed
     | ModelSwapped
     | ModelRefused
+    | DriftMeasured
     | TrainingStarted
     | TrainingProgressed
     | TrainingFinished

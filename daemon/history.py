@@ -26,6 +26,7 @@ class Gathered:
 
     histories: list[StreamHistory]
     offsets: dict[str, tuple[int, int]] = field(default_factory=dict)
+    streams: list[str] = field(default_factory=list)  # whose history it is, place by place
 
     @property
     def samples(self) -> int:
@@ -80,13 +81,15 @@ class Gatherer:
         finally:
             cursor.close()
         name = f"{partition.topic}-{partition.partition}"
-        return Gathered(_by_stream(blocks, samples_max), {name: (start, bounds.end - 1)} if read else {})
+        found, keys = _by_stream(blocks, samples_max), state.slabs[self._group].keys
+        offsets = {name: (start, bounds.end - 1)} if read else {}
+        return Gathered(list(found.values()), offsets, [keys[slot] for slot in found])
 
 
-def _by_stream(blocks: Sequence[Block], samples_max: int) -> list[StreamHistory]:
+def _by_stream(blocks: Sequence[Block], samples_max: int) -> dict[int, StreamHistory]:
     """Return one history for each slot: its samples in order of time, without repeats."""
     if not any(len(slots) for slots, _, _ in blocks):  # nothing there, or nothing of this group
-        return []
+        return {}
     slots = np.concatenate([block[0] for block in blocks])[-samples_max:]
     times_ms = np.concatenate([block[1] for block in blocks])[-samples_max:]
     values = np.concatenate([block[2] for block in blocks])[-samples_max:]
@@ -95,8 +98,8 @@ def _by_stream(blocks: Sequence[Block], samples_max: int) -> list[StreamHistory]
     fresh = np.r_[True, (slots[1:] != slots[:-1]) | (times_ms[1:] > times_ms[:-1])]
     slots, times_ms, values = slots[fresh], times_ms[fresh], values[fresh]
     cuts = np.flatnonzero(slots[1:] != slots[:-1]) + 1
-    pairs = zip(np.split(times_ms, cuts), np.split(values, cuts), strict=True)
-    return [StreamHistory(times, block) for times, block in pairs]
+    parts = zip(slots[np.r_[0, cuts]].tolist(), np.split(times_ms, cuts), np.split(values, cuts), strict=True)
+    return {slot: StreamHistory(times, block) for slot, times, block in parts}
 
 
 def joined(parts: Iterable[Gathered]) -> Gathered:
@@ -104,5 +107,6 @@ def joined(parts: Iterable[Gathered]) -> Gathered:
     result = Gathered([])
     for part in parts:
         result.histories.extend(part.histories)
+        result.streams.extend(part.streams)
         result.offsets.update(part.offsets)
     return result

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from daemon import events
-from daemon.events import TrainingOutcome
+from daemon.events import Cause, TrainingOutcome
 
 RETRY_SECONDS = 60.0
 RETRY_SECONDS_MAX = 3600.0  # what fails again and again is tried less and less often
@@ -50,14 +50,39 @@ _decoder = msgspec.json.Decoder(ChildReport | ChildProgress)
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a group is trained: after `min_samples`, and again `repeat_seconds` after a training (0: never).
+    """When a group is trained: after `min_samples`, and then again as the rest says.
 
     A child that has not ended after `child_seconds_max` hangs and is killed.
     """
 
     min_samples: int
-    repeat_seconds: float
+    repeat_seconds: float  # after a training; 0: not because of the time
     child_seconds_max: float = math.inf
+    repeat_samples: int = 0  # since the model took over; 0: not because of their number
+    apart_seconds: float = 0.0  # no training is due within so long of the last one, whatever happens
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What speaks for a training of a group just now; all of it outlives a restart."""
+
+    samples: int  # that the warmed-up streams have had
+    samples_since: int = 0  # that all have had since the model took over
+    age_seconds: float | None = None  # of the newest model, promoted or refused; None: there is none
+    has_model: bool = False
+    drifted: bool = False
+
+
+def due(schedule: Schedule, at: Situation) -> Cause | None:
+    """Return what makes a training due, None when it is not."""
+    if at.samples < schedule.min_samples:
+        return None
+    age = math.inf if at.age_seconds is None else at.age_seconds
+    if age < schedule.apart_seconds:
+        return None
+    if not at.has_model or (0 < schedule.repeat_seconds <= age) or (0 < schedule.repeat_samples <= at.samples_since):
+        return "schedule"
+    return "drift" if at.drifted else None
 
 
 class Learning:
@@ -65,31 +90,31 @@ class Learning:
 
     def __init__(
         self,
-        command: Callable[[str], list[str]],
+        command: Callable[[str, Cause], list[str]],
         schedules: Mapping[str, Schedule],
         note: Callable[[events.Event], None],
     ) -> None:
         self._command, self._schedules, self._note = command, schedules, note
         self._child: subprocess.Popen[str] | None = None
         self._listener: threading.Thread | None = None
-        self._waits_since: dict[tuple[str, bool], float] = {}
+        self._tried_at: dict[str, float] = {}  # by group
         self._failures: dict[str, int] = {}  # by group, in a row
         self._deadline = math.inf
 
-    def consider(self, group: str, samples: int, *, has_model: bool, now: float) -> bool:
+    def consider(self, group: str, at: Situation, now: float) -> bool:
         """Start a training of `group` if it is due at `now` (monotonic seconds); return whether one was started."""
         self._end_overdue(now)
         schedule = self._schedules.get(group)
-        if schedule is None or samples < schedule.min_samples or self._busy():
+        if schedule is None or self._busy():
             return False
-        # the wait for the next training is counted from when a model was first seen, or from the last attempt
-        waits_since = self._waits_since.setdefault((group, has_model), now if has_model else -math.inf)
-        wait = schedule.repeat_seconds if has_model else self._retry_seconds(group)
-        if (has_model and wait <= 0) or now - waits_since < wait:
+        cause = due(schedule, at)
+        # what has been tried may have left nothing behind, or nothing that has been read yet
+        wait = max(self._retry_seconds(group), schedule.apart_seconds if at.has_model else 0.0)
+        if cause is None or now - self._tried_at.get(group, -math.inf) < wait:
             return False
-        self._waits_since[group, has_model] = now
+        self._tried_at[group] = now
         self._deadline = now + schedule.child_seconds_max
-        self._start(group)
+        self._start(group, cause)
         return True
 
     def close(self) -> None:
@@ -117,13 +142,13 @@ class Learning:
             self._deadline = math.inf
             self._child.kill()
 
-    def _start(self, group: str) -> None:
-        self._note(events.TrainingStarted(group))
+    def _start(self, group: str, cause: Cause) -> None:
+        self._note(events.TrainingStarted(group, cause))
         # the child ends when its standard input does: a daemon that is killed leaves no orphan
         pipe = subprocess.PIPE
         try:
             self._child = subprocess.Popen(
-                self._command(group),
+                self._command(group, cause),
                 stdout=pipe,
                 stderr=subprocess.STDOUT,
                 stdin=pipe,
@@ -169,9 +194,10 @@ def _ending(code: int) -> str:
     return f"exit code {code}"
 
 
-def child_command(config_path: str) -> Callable[[str], list[str]]:
+def child_command(config_path: str) -> Callable[[str, Cause], list[str]]:
     """Return what starts a training of a group with the configuration at `config_path`."""
-    return lambda group: [sys.executable, "-m", "daemon", "train", config_path, "--group", group, "--child"]
+    program = [sys.executable, "-m", "daemon", "train", config_path]
+    return lambda group, cause: [*program, "--group", group, "--child", "--cause", cause]
 
 
 def become_child() -> None:

@@ -228,11 +228,45 @@ class Metrics(Enum):
         "Artefacts that could not be used; the model that ran before stays. The log says why.",
         ("group",),
     )
+    MODEL_TIME = Declared(
+        "gauge",
+        "longwatch_model_created_timestamp_seconds",
+        "When the model in use was trained, in seconds since 1970. Far older than training.repeat_hours: trainings "
+        "fail or are refused, or somebody went back to it.",
+        ("group",),
+    )
+    DRIFT_SHARE = Declared(
+        "gauge",
+        "longwatch_drift_share",
+        "Share of this member's streams whose recent error was rare in their own past; by chance 0.1. From "
+        "drift.share on the model is trained again. High again and again: they change faster than it is trained.",
+        ("group",),
+    )
+    DRIFT_GROWTH = Declared(
+        "gauge",
+        "longwatch_drift_growth",
+        "The usual error of the model's forecasts, as a multiple of what it was when the model was trained. From "
+        "drift.growth on it is trained again.",
+        ("group",),
+    )
+    DRIFTED = Declared(
+        "gauge",
+        "longwatch_drifted",
+        "1 while a figure of drift is beyond its limit. If it stays 1, look at the outcomes of the trainings.",
+        ("group",),
+    )
+    TRAINING_CAUSES = Declared(
+        "counter",
+        "longwatch_trainings_started_total",
+        "Trainings that were started, by what made them due. Many for `drift`: raise its limits or "
+        "training.apart_hours.",
+        ("group", "cause"),
+    )
     TRAINING_RUNS = Declared(
         "counter",
         "longwatch_training_runs_total",
         "Trainings that ended, by outcome. `failed` is explained in the log; `too_little_history` is tried again "
-        "later.",
+        "later. `refused`: the candidate did worse than the model in use; `longwatch models show` has the figures.",
         ("group", "outcome"),
     )
     TRAINING_RUNNING = Declared(

@@ -1,6 +1,6 @@
 """Which model is live: the models topic read to its end, every artefact checked, the newest good one offered.
 
-A key `model/GROUP/ID` carries an artefact, a key `current/GROUP` the id that all members should score with.
+What its keys and values are stands in `daemon.model_topic`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import numpy as np
 
 from daemon import events
 from daemon.errors import BrokerUnavailable
+from daemon.model_topic import Pointer
 from daemon.ports import Broker, Cursor
-from daemon.types import Outgoing, Record, TopicPartition
+from daemon.types import Record, TopicPartition
 from detectors.adopt import Calibration, calibrate
-from detectors.artefact import Artefact, ArtefactError, loads, model_id
+from detectors.artefact import Artefact, ArtefactError, Lineage, loads, model_id
 from detectors.network import Network
 from detectors.scoring import CLOCK_INPUTS, Detector, fields
 from detectors.settings import DetectorSettings
@@ -33,36 +34,7 @@ class LiveModel:
     detector: Detector
     calibration: Calibration
     trained_samples: int
-
-
-def messages(topic: str, group: str, artefact: bytes, retired: Sequence[str]) -> list[Outgoing]:
-    """Return the messages that publish `artefact` for `group` and delete the `retired` ids."""
-    name = model_id(artefact)
-    gone = [Outgoing(topic, 0, f"model/{group}/{each}".encode(), None) for each in retired if each != name]
-    return [
-        Outgoing(topic, 0, f"model/{group}/{name}".encode(), artefact),
-        Outgoing(topic, 0, f"current/{group}".encode(), name.encode()),
-        *gone,
-    ]
-
-
-def published(broker: Broker, topic: str, group: str) -> list[str]:
-    """Return the ids of the models of `group` that the topic holds, oldest first. Raises BrokerUnavailable."""
-    partition = TopicPartition(topic, 0)
-    end, cursor = broker.bounds(partition).end, broker.cursor(partition, 0)
-    found: dict[str, None] = {}
-    prefix = f"model/{group}/".encode()
-    try:
-        while cursor.position < end:
-            for record in cursor.fetch(FETCH_RECORDS_MAX, WATCH_SECONDS):
-                if record.key is not None and record.key.startswith(prefix):
-                    name = record.key.removeprefix(prefix).decode("utf-8", "replace")
-                    found.pop(name, None)
-                    if record.value is not None:
-                        found[name] = None
-    finally:
-        cursor.close()
-    return list(found)
+    lineage: Lineage | None = None  # None: there is no artefact behind it
 
 
 class ModelStore:
@@ -108,6 +80,11 @@ class ModelStore:
         """Return one model by its id, None when it is not (or no longer) known."""
         return self._models.get((group, name))
 
+    def trained_at_ms(self, group: str) -> int:
+        """Return when the last training of `group` ended, whether its model was promoted or refused; 0: none has."""
+        known = [each.lineage for (owner, _), each in list(self._models.items()) if owner == group]
+        return max((each.created_at_ms for each in known if each is not None), default=0)
+
     def has_read_all(self) -> bool:
         """Return whether all that the topic holds by now has been taken in. Raises BrokerUnavailable, LookupError."""
         return self._read >= self._broker.bounds(self._partition).end
@@ -145,7 +122,7 @@ class ModelStore:
             if group not in self._groups:
                 continue
             if kind == "current" and record.value is not None:
-                self._point(group, record.value.decode("utf-8", "replace"))
+                self._point(group, Pointer.read(record.value).model_id)
             elif kind == "model" and record.value is None:
                 self._retire(group, name)
             elif kind == "model" and record.value is not None:
@@ -192,7 +169,8 @@ def ready(artefact: Artefact, name: str, settings: DetectorSettings) -> LiveMode
         raise ArtefactError(f"artefact {name}: reads {network.features} inputs; train the group again")
     calibration = {key: value.astype("float32") for key, value in artefact.calibration.items()}
     _check_calibration(calibration, name, settings)
-    return LiveModel(Detector(settings, network, name), calibration, artefact.lineage.trained_samples)
+    lineage = artefact.lineage
+    return LiveModel(Detector(settings, network, name), calibration, lineage.trained_samples, lineage)
 
 
 def _check_calibration(calibration: Calibration, name: str, settings: DetectorSettings) -> None:

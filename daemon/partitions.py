@@ -121,7 +121,8 @@ class Partitions:
             for partition in behind:
                 _adopt(self.states[partition], group, model)
             if self._told.get(group) != name:  # also after a restart, when the rows were moved by an earlier life
-                self._watched.note(events.ModelSwapped(group, name, model.trained_samples))
+                created_at_ms = model.lineage.created_at_ms if model.lineage else 0
+                self._watched.note(events.ModelSwapped(group, name, model.trained_samples, created_at_ms))
                 self._told[group] = name
             changed.update(behind)
         return sorted(changed)

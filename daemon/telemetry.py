@@ -155,6 +155,8 @@ class Telemetry:
                 return self._model_swapped(event)
             case events.ModelRefused():
                 return self._model_refused(event)
+            case events.DriftMeasured():
+                return self._drift_measured(event)
             case events.TrainingStarted():
                 return self._training_started(event)
             case events.TrainingProgressed():
@@ -275,6 +277,7 @@ class Telemetry:
         self._introduce_group(event.group)
         self._numbers.tell(Metrics.MODEL_INFO, event.group, event.model_id)
         self._numbers.set(Metrics.MODEL_SAMPLES, event.trained_samples, event.group)
+        self._numbers.set(Metrics.MODEL_TIME, event.created_at_ms / 1000.0, event.group)
         fields = {"group": event.group, "model_id": event.model_id, "trained_samples": event.trained_samples}
         yield _Line("info", "model_swapped", fields)
 
@@ -286,7 +289,15 @@ class Telemetry:
     def _training_started(self, event: events.TrainingStarted) -> Iterable[_Line]:
         self._introduce_group(event.group)
         self._numbers.set(Metrics.TRAINING_RUNNING, 1, event.group)
-        yield _Line("info", "training_started", {"group": event.group})
+        self._numbers.add(Metrics.TRAINING_CAUSES, 1, event.group, event.cause)
+        yield _Line("info", "training_started", {"group": event.group, "cause": event.cause})
+
+    def _drift_measured(self, event: events.DriftMeasured) -> Iterable[_Line]:
+        self._numbers.set(Metrics.DRIFTED, event.drifted, event.group)
+        for metric, figure in ((Metrics.DRIFT_SHARE, event.share), (Metrics.DRIFT_GROWTH, event.growth)):
+            self._numbers.set(metric, figure, event.group)
+        figures = {"share": round(event.share, 3), "growth": round(event.growth, 3), "streams": event.streams}
+        return (_Line("info", "drifted", {"group": event.group, **figures}, event.group),) if event.drifted else ()
 
     def _training_progressed(self, event: events.TrainingProgressed) -> Iterable[_Line]:
         epochs = {"group": event.group, "epoch": event.epoch, "epochs_max": event.epochs_max}
@@ -303,7 +314,7 @@ class Telemetry:
         self._numbers.set(Metrics.TRAINING_SECONDS, event.seconds, event.group)
         self._numbers.add(Metrics.TRAINING_RUNS, 1, event.group, event.outcome)
         fields = {"group": event.group, "outcome": event.outcome, "seconds": round(event.seconds, 1)}
-        level: Literal["info", "warning"] = "warning" if event.outcome == "failed" else "info"
+        level: Literal["info", "warning"] = "warning" if event.outcome in {"failed", "refused"} else "info"
         yield _Line(level, "training_finished", {**fields, "detail": _short(event.detail)})
 
     def _readiness_measured(self, event: events.Readiness) -> Iterable[_Line]:
@@ -325,8 +336,7 @@ class Telemetry:
 
     def _introduce_process(self, config_checksum: str) -> None:
         numbers = self._numbers
-        python = platform.python_version()
-        numbers.tell(Metrics.BUILD_INFO, _installed("longwatch"), python, _installed("torch"))
+        numbers.tell(Metrics.BUILD_INFO, _installed("longwatch"), platform.python_version(), _installed("torch"))
         if config_checksum:
             numbers.tell(Metrics.CONFIG_INFO, config_checksum)
         numbers.set(Metrics.READY, 0)
@@ -354,6 +364,8 @@ class Telemetry:
             self._numbers.start(Metrics.FORGOTTEN, group, why)
         for outcome in get_args(events.TrainingOutcome):
             self._numbers.start(Metrics.TRAINING_RUNS, group, outcome)
+        for cause in ("schedule", "drift"):
+            self._numbers.start(Metrics.TRAINING_CAUSES, group, cause)
 
     def _introduce_topic(self, topic: str) -> None:
         if self._first("topic", topic):

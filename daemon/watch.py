@@ -4,33 +4,40 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daemon import events
 from daemon.alert_events import Group
 from daemon.alerts import FIRING
+from daemon.learning import Situation
 from daemon.models import LiveModel
 from daemon.partitions import Partitions
 from daemon.ports import Source
 from daemon.state import PartitionState, streams_by_state
 from daemon.types import TopicPartition
+from detectors import drift
+from detectors.drift import DriftLimits
+from detectors.slab import Slab
 
 LOOK_SECONDS = 1.0
+DRIFT_STREAMS_MAX = 512  # of a member's streams of a group, by which a drift is measured
 
 
 class Models(Protocol):
     """What is asked of the model store."""
 
     def current(self, group: str) -> LiveModel | None: ...
+    def trained_at_ms(self, group: str) -> int: ...
 
 
 class Learner(Protocol):
     """What is asked of the learning beside the loop."""
 
-    def consider(self, group: str, samples: int, *, has_model: bool, now: float) -> bool: ...
+    def consider(self, group: str, at: Situation, now: float) -> bool: ...
 
 
 class Told(Protocol):
@@ -55,6 +62,7 @@ class Looked:
     source: Source
     models: Models
     leading_topic: str  # the owner of its first partition trains for all
+    drift: Mapping[str, DriftLimits] = field(default_factory=dict)  # by group; without any nothing is a drift
 
 
 class Watch:
@@ -79,10 +87,37 @@ class Watch:
         states = self._looked.partitions.states
         for name, group in self._looked.groups.items():
             self._told.note(_counted(group, list(states.values())))
+            model = self._looked.models.current(name)
+            drifted = self._drifted(name, model, list(states.values()))
             if self._leader in states:
-                samples = sum(_samples(state, group) for state in states.values())
-                self._learning.consider(name, samples, has_model=self._looked.models.current(name) is not None, now=now)
+                at = self._situation(group, model, list(states.values()), wall)
+                self._learning.consider(name, replace(at, drifted=drifted), now)
         self._tell_lag(states, wall)
+
+    def _situation(
+        self, group: Group, model: LiveModel | None, states: Sequence[PartitionState], wall: float
+    ) -> Situation:
+        """Return what speaks for a training, as far as this member sees it."""
+        trained_at_ms = self._looked.models.trained_at_ms(group.name)
+        return Situation(
+            samples=sum(_samples(state, group) for state in states),
+            samples_since=sum(_samples_since(state, group) for state in states) if model else 0,
+            age_seconds=wall - trained_at_ms / 1000.0 if trained_at_ms else None,
+            has_model=model is not None,
+        )
+
+    def _drifted(self, name: str, model: LiveModel | None, states: Sequence[PartitionState]) -> bool:
+        """Measure the drift of a group's streams here, say it, and return whether it is one."""
+        limits = self._looked.drift.get(name)
+        if model is None or limits is None:
+            return False
+        moved = [state.slabs[name] for state in states if state.models.get(name, "") == model.detector.model_id]
+        if not moved:
+            return False
+        found = drift.measure(_spread_over(moved), model.calibration)
+        drifted = drift.drifted(limits, found)
+        self._told.note(events.DriftMeasured(name, found.streams, found.share, found.growth, drifted))
+        return drifted
 
     def _tell_lag(self, states: Mapping[TopicPartition, PartitionState], wall: float) -> None:
         for partition, records in self._looked.source.lag().items():
@@ -102,6 +137,18 @@ def _counted(group: Group, states: Sequence[PartitionState]) -> events.StreamsCo
         alerts_open += int((view["alert_phase"] >= FIRING).sum()) + int((view["silent"] > 0).sum())
         streams_max += slab.streams_max
     return events.StreamsCounted(group.name, by_state, alerts_open, streams_max)
+
+
+def _spread_over(slabs: Sequence[Slab]) -> NDArray[np.void]:
+    """Return copies of at most about DRIFT_STREAMS_MAX rows, evenly spread; a silent stream says nothing."""
+    step = max(1, -(-sum(len(slab) for slab in slabs) // DRIFT_STREAMS_MAX))
+    rows = np.concatenate([slab.view()[::step] for slab in slabs])
+    heard: NDArray[np.void] = rows[rows["silent"] == 0]
+    return heard
+
+
+def _samples_since(state: PartitionState, group: Group) -> int:
+    return int(state.slabs[group.name].view()["model_samples"].sum(dtype=np.float64))
 
 
 def _samples(state: PartitionState, group: Group) -> int:

@@ -22,6 +22,7 @@ from safetensors.numpy import load, save
 
 from detectors.autoencoder import sizes_of, weight_shapes
 from detectors.settings import ModelSettings
+from detectors.verdict import Verdict
 
 FORMAT: Final = 1
 BYTES_MAX: Final = 8 * 1024 * 1024
@@ -50,6 +51,13 @@ class Lineage:
     seed: int
     losses: tuple[float, ...]  # on the later data, after each epoch
     versions: dict[str, str]  # by package
+    parent: str = ""  # model id of what scored when it was trained
+    trained_from_ms: int = 0  # event times
+    trained_to_ms: int = 0
+    settings: str = ""  # checksum of the detector's settings
+    cause: str = ""  # what made the training due: schedule, drift, operator
+    verdict: Verdict | None = None
+    promoted_at_ms: int = 0  # 0: refused, or promoted by hand later
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -73,7 +73,7 @@ def backtest(
         run.train(train_rows)
         run.score(0, len(table.times_ms))
     else:
-        first = group.training.min_samples if group.training.enabled else len(table.times_ms)
+        first = group.training.min_samples if group.learning == "background" else len(table.times_ms)
         run.score(0, first)
         if first < len(table.times_ms):
             run.train(first)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
@@ -13,25 +14,31 @@ from typing import TextIO
 import msgspec
 import numpy as np
 
-from daemon import __version__, assembly, learning, models
+from daemon import __version__, assembly, covered, learning
+from daemon.alert_events import Group
+from daemon.commands.voices import Child, Person, Voice
 from daemon.config import Config, GroupConfig, load
 from daemon.errors import BrokerUnavailable, ConfigError, TopicMismatch
-from daemon.events import TrainingOutcome
+from daemon.events import Cause, TrainingOutcome
 from daemon.history import Gathered, Gatherer, Span, joined
-from daemon.learning import ChildProgress, ChildReport
+from daemon.model_topic import Shelf
+from daemon.models import LiveModel
 from daemon.ports import Broker
-from daemon.progress import Bar
+from daemon.promotion import Topic, incumbent, overtaken, publish
 from daemon.tables import TableError, read
+from daemon.trial import noticed, tried
 from daemon.types import TopicPartition
 from detectors.artefact import Artefact, Lineage, dumps, model_id
-from detectors.fit import Progress
-from detectors.network import use_threads
+from detectors.network import Network, use_threads
+from detectors.scoring import Detector
 from detectors.settings import DetectorSettings
 from detectors.train import StreamHistory, TooLittleHistory, Trained
 from detectors.train import train as learn
+from detectors.verdict import Verdict
 
-EXIT_OK, EXIT_FAILED, EXIT_CONFIG = 0, 1, 78
-MODELS_KEPT = 3
+EXIT_CONFIG = 78
+
+_Ended = tuple[TrainingOutcome, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,15 @@ class TrainArguments:
     first_offset: int | None = None
     end_offset: int | None = None
     child: bool = False
+    cause: Cause = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What there is to learn from: the histories as they were, and with what must not be learnt missing."""
+
+    gathered: Gathered
+    learnable: list[StreamHistory]
 
 
 def train(arguments: TrainArguments, env: Mapping[str, str], out: TextIO, err: TextIO) -> int:
@@ -56,12 +72,12 @@ def train(arguments: TrainArguments, env: Mapping[str, str], out: TextIO, err: T
     except ConfigError as error:
         err.writelines(f"{problem}\n" for problem in error.problems)
         return EXIT_CONFIG
-    voice = _Child(out, group) if arguments.child else _Person(err)
+    voice = Child(out) if arguments.child else Person(err)
     if arguments.child:
         learning.become_child()
     use_threads(config.threads)
     try:
-        done = _trained(config, group, arguments, voice)
+        done = _connected(config, group, arguments, voice)
     except TooLittleHistory as error:
         return voice.end("too_little_history", str(error), time.monotonic() - started)
     except (TableError, BrokerUnavailable, ValueError, OSError) as error:
@@ -69,7 +85,7 @@ def train(arguments: TrainArguments, env: Mapping[str, str], out: TextIO, err: T
     except (ConfigError, TopicMismatch) as error:
         voice.end("failed", str(error), time.monotonic() - started)
         return EXIT_CONFIG
-    return voice.end("published", done, time.monotonic() - started)
+    return voice.end(*done, time.monotonic() - started)
 
 
 def _chosen(config: Config, name: str | None) -> GroupConfig:
@@ -79,69 +95,130 @@ def _chosen(config: Config, name: str | None) -> GroupConfig:
     raise ConfigError([f"--group {name}: no such group; there are {', '.join(each.name for each in config.groups)}"])
 
 
-def _trained(config: Config, group: GroupConfig, arguments: TrainArguments, voice: _Voice) -> str:
-    """Gather, learn, and put the artefact where it belongs; return a line that says so."""
-    if arguments.files:
-        gathered = _from_files(group, arguments.files)
-        return _kept(_artefact(group, gathered, voice), arguments.output, config, group, None)
-    broker = assembly.connected(config)
-    try:
-        gathered = _from_topics(config, group, broker, arguments, voice)
-        return _kept(_artefact(group, gathered, voice), arguments.output, config, group, broker)
-    finally:
-        broker.close()
+def _connected(config: Config, group: GroupConfig, arguments: TrainArguments, voice: Voice) -> _Ended:
+    if arguments.files and arguments.output is not None:
+        return trained(config, group, arguments, voice, None)
+    with closing(assembly.connected(config)) as broker:
+        return trained(config, group, arguments, voice, broker)
 
 
-def _artefact(group: GroupConfig, gathered: Gathered, voice: _Voice) -> bytes:
+def trained(
+    config: Config, group: GroupConfig, arguments: TrainArguments, voice: Voice, broker: Broker | None
+) -> tuple[TrainingOutcome, str]:
+    """Gather, learn, try, and put the artefact where it belongs; return how it ended, and in words.
+
+    Raises TooLittleHistory, TableError, BrokerUnavailable, OSError and TopicMismatch. Without a `broker` the input is
+    files, and day zero's detector what the candidate is measured against.
+    """
     settings = group.detector()
-    trained = learn(settings, gathered.histories, voice.epoch)
-    return dumps(
-        Artefact(
-            model=settings.model,
-            channels=settings.channels,
-            weights=trained.fitted.weights,
-            calibration=trained.calibration,
-            lineage=_lineage(group.name, settings, gathered, trained),
-        )
+    topic = _models_topic(config, group, broker)
+    shelf = topic.read() if topic else Shelf()
+    if arguments.files or broker is None:
+        given = _from_files(group, arguments.files)
+    else:
+        given = from_topics(config, group, broker, arguments, voice)
+    learnt = learn(settings, given.learnable, voice.epoch)
+    verdict = _verdict(group, given.gathered.histories, learnt, incumbent(shelf, settings))
+    if topic is None or arguments.output is not None:
+        data = dumps(_artefact(group, given, learnt, _Judged(verdict, shelf, arguments.cause)))
+        return _kept(data, arguments.output or Path(), group)
+    assembly.prepare_models_topic(config, topic.broker)
+    now = topic.read()
+    verdict = overtaken(shelf, now, verdict)
+    judged = _Judged(verdict, shelf, arguments.cause)
+    data = dumps(_artefact(group, given, learnt, judged))
+    publish(topic, now, data, verdict, (arguments.cause, judged.at_ms))
+    return _told(topic, arguments.config, data, verdict)
+
+
+def _models_topic(config: Config, group: GroupConfig, broker: Broker | None) -> Topic | None:
+    if broker is None:
+        return None
+    return Topic(broker, config.outputs.models.topic, group.name, assembly.kept_models(config))
+
+
+def _verdict(group: GroupConfig, histories: Sequence[StreamHistory], trained: Trained, against: LiveModel) -> Verdict:
+    settings = group.detector()
+    detector = Detector(settings, Network(trained.fitted.weights, model=settings.model), "candidate")
+    candidate = LiveModel(detector, trained.calibration, trained.samples)
+    return tried(Group(group.name, detector, group.alert.severity), candidate, against, histories, group.trial.limits())
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A verdict, and what else the manifest says of how a candidate came about."""
+
+    verdict: Verdict
+    shelf: Shelf  # as it was when the training began
+    cause: Cause
+    at_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+
+
+def _artefact(group: GroupConfig, given: Given, trained: Trained, judged: _Judged) -> Artefact:
+    settings = group.detector()
+    return Artefact(
+        model=settings.model,
+        channels=settings.channels,
+        weights=trained.fitted.weights,
+        calibration=trained.calibration,
+        lineage=_lineage(group.name, settings, given.gathered, trained, judged),
     )
 
 
-def _lineage(group: str, settings: DetectorSettings, gathered: Gathered, trained: Trained) -> Lineage:
+def _lineage(group: str, settings: DetectorSettings, gathered: Gathered, trained: Trained, judged: _Judged) -> Lineage:
+    times_ms = [each.times_ms for each in gathered.histories]
     return Lineage(
         group=group,
         trained_samples=trained.samples,
         offsets=gathered.offsets,
-        created_at_ms=int(time.time() * 1000),
+        created_at_ms=judged.at_ms,
         seed=settings.training.seed,
         losses=trained.fitted.report.validation_losses,
         versions={"longwatch": __version__, **{name: version(name) for name in ("torch", "numpy")}},
+        parent=judged.shelf.current.model_id,
+        trained_from_ms=min(int(each[0]) for each in times_ms),
+        trained_to_ms=max(int(each[-1]) for each in times_ms),
+        settings=hashlib.sha256(msgspec.json.encode(settings, order="deterministic")).hexdigest()[:16],
+        cause=judged.cause,
+        verdict=judged.verdict,
+        promoted_at_ms=judged.at_ms if judged.verdict.passed else 0,
     )
 
 
-def _kept(data: bytes, output: Path | None, config: Config, group: GroupConfig, broker: Broker | None) -> str:
-    if output is not None:
-        try:
-            output.write_bytes(data)
-        except OSError as error:
-            raise OSError(f"{output}: cannot be written: {error}") from error
-        return f"model {model_id(data)} of group {group.name} written to {output}"
-    if broker is not None:
-        return _published(data, config, group, broker)
-    with closing(assembly.connected(config)) as opened:
-        return _published(data, config, group, opened)
+def _kept(data: bytes, output: Path, group: GroupConfig) -> _Ended:
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise OSError(f"{output}: cannot be written: {error}") from error
+    return "published", f"model {model_id(data)} of group {group.name} written to {output}"
 
 
-def _published(data: bytes, config: Config, group: GroupConfig, broker: Broker) -> str:
-    assembly.prepare_models_topic(config, broker)
-    retired = models.published(broker, config.outputs.models.topic, group.name)[: -(MODELS_KEPT - 1)]
-    broker.publish(models.messages(config.outputs.models.topic, group.name, data, retired))
-    return f"model {model_id(data)} of group {group.name} published to {config.outputs.models.topic}"
+def _told(topic: Topic, config: Path, data: bytes, verdict: Verdict) -> _Ended:
+    name = model_id(data)
+    if not verdict.passed:
+        anyway = f"longwatch models promote {config} {name}"
+        return "refused", f"model {name} of group {topic.group}: {verdict.why}; to use it all the same: {anyway}"
+    why = f" ({verdict.why})" if verdict.why else ""
+    return "published", f"model {name} of group {topic.group} published to {topic.name}{why}{_figures(verdict)}"
 
 
-def _from_topics(
-    config: Config, group: GroupConfig, broker: Broker, arguments: TrainArguments, voice: _Voice
-) -> Gathered:
-    """Read the newest history of every partition of the input."""
+def _figures(verdict: Verdict) -> str:
+    ours, theirs = verdict.candidate, verdict.incumbent
+    if ours is None or theirs is None:
+        return ""
+    return (
+        f"; on {verdict.samples} samples of {verdict.streams} streams usual error {ours.error:.3f} (before"
+        f" {theirs.error:.3f}), {ours.alerts} alerts ({theirs.alerts}), one score in a hundred above"
+        f" {ours.score_high:.2f} ({theirs.score_high:.2f}), {noticed(ours):.0%} of {verdict.canaries} canaries noticed"
+        f" ({noticed(theirs):.0%})"
+    )
+
+
+def from_topics(config: Config, group: GroupConfig, broker: Broker, arguments: TrainArguments, voice: Voice) -> Given:
+    """Read the newest history of every partition of the input, and what alerts covered of it.
+
+    Raises BrokerUnavailable.
+    """
     partitions = [
         TopicPartition(topic, number)
         for topic in config.input.topics
@@ -150,12 +227,15 @@ def _from_topics(
     gatherer = Gatherer(assembly.intake(config), group.name, assembly.layouts(config)[group.name])
     share = max(group.training.history_samples_max // max(len(partitions), 1), 1)
     span = Span(share, arguments.first_offset, arguments.end_offset)
-    return joined(gatherer.partition(broker, each, span, voice.read) for each in partitions)
+    found = joined(gatherer.partition(broker, each, span, voice.read) for each in partitions)
+    spans = covered.by_alerts(broker, config.outputs.alerts.topic, group.name)
+    pairs = zip(found.histories, found.streams, strict=True)
+    return Given(found, [covered.without(history, spans.get(stream, ())) for history, stream in pairs])
 
 
-def _from_files(group: GroupConfig, files: tuple[Path, ...]) -> Gathered:
-    """Read each file as the history of one stream."""
-    histories = []
+def _from_files(group: GroupConfig, files: tuple[Path, ...]) -> Given:
+    """Read each file as the history of one stream; what its labels cover is not learnt."""
+    histories, learnable = [], []
     for path in files:
         table = read(path)
         wanted = group.channels or table.channels[:1]
@@ -166,60 +246,6 @@ def _from_files(group: GroupConfig, files: tuple[Path, ...]) -> Gathered:
         order = np.argsort(table.times_ms, kind="stable")
         fresh = order[np.r_[True, np.diff(table.times_ms[order]) > 0]]
         histories.append(StreamHistory(table.times_ms[fresh], table.values[fresh][:, columns]))
-    return Gathered(histories)
-
-
-class _Voice:
-    """How a training speaks while it runs."""
-
-    def read(self, records: int) -> None:
-        """Say how many records of the partition at hand have been read."""
-
-    def epoch(self, progress: Progress) -> None:
-        """Say how the fit goes."""
-
-    def end(self, outcome: TrainingOutcome, detail: str, seconds: float) -> int:
-        """Say how it ended and return the exit code."""
-        raise NotImplementedError
-
-
-class _Person(_Voice):
-    """Speaks to a person: a bar that moves, and a last line."""
-
-    def __init__(self, err: TextIO) -> None:
-        self._err, self._bar = err, Bar(err)
-
-    def read(self, records: int) -> None:
-        self._bar.show("reading", None, f"{records} records")
-
-    def epoch(self, progress: Progress) -> None:
-        losses = f"loss {progress.loss:.4f}  later data {progress.validation_loss:.4f}"
-        text = f"epoch {progress.epoch}/{progress.epochs_max}  {losses}"
-        self._bar.show("training", progress.epoch / progress.epochs_max, text)
-
-    def end(self, outcome: TrainingOutcome, detail: str, seconds: float) -> int:
-        self._bar.clear()
-        self._err.write(f"{detail} ({seconds:.0f} s)\n" if outcome == "published" else f"{outcome}: {detail}\n")
-        return EXIT_OK if outcome == "published" else EXIT_FAILED
-
-
-class _Child(_Voice):
-    """Speaks to the daemon that started it: one JSON message a line."""
-
-    def __init__(self, out: TextIO, group: GroupConfig) -> None:
-        self._out, self._group = out, group.name
-
-    def epoch(self, progress: Progress) -> None:
-        self._say(
-            ChildProgress(
-                progress.epoch, progress.epochs_max, progress.loss, progress.validation_loss, progress.seconds
-            )
-        )
-
-    def end(self, outcome: TrainingOutcome, detail: str, seconds: float) -> int:
-        self._say(ChildReport(outcome, detail, seconds))
-        return EXIT_OK if outcome == "published" else EXIT_FAILED
-
-    def _say(self, message: ChildProgress | ChildReport) -> None:
-        self._out.write(msgspec.json.encode(message).decode() + "\n")
-        self._out.flush()
+        labels = np.zeros(len(fresh), dtype=bool) if table.labels is None else table.labels[fresh]
+        learnable.append(covered.missing(histories[-1], labels))
+    return Given(Gathered(histories, streams=[path.name for path in files]), learnable)

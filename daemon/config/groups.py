@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from pydantic import Field, ValidationInfo, field_validator
 
 from daemon.config.kinds import Channels, Name, Seconds, Section, Selector, expected
+from daemon.config.life import DriftConfig, Learning, TrialConfig
 from detectors.settings import (
     AlertSettings,
     Decoder,
@@ -51,10 +52,8 @@ class ModelConfig(Section):
 
 
 class TrainingConfig(Section):
-    """How and when the group's model is learnt from the input's own history."""
+    """How and when the group's model is learnt from the input's own history, where `learning` is `background`."""
 
-    enabled: bool = True
-    """Whether the daemon trains at all; without it, only published models are used."""
     min_samples: Count = SHIPPED.training.min_samples
     """Samples that the group's warmed-up streams must have seen before its first training."""
     history_samples_max: Count = SHIPPED.training.history_samples_max
@@ -76,7 +75,12 @@ class TrainingConfig(Section):
     seed: int = Field(default=SHIPPED.training.seed, ge=0, le=2**63 - 1)
     """Start of the random numbers, so that a training can be repeated."""
     repeat_hours: float = Field(default=24.0, ge=0, le=366 * 24)
-    """Train again after so long; 0 trains once."""
+    """Train again after so long; 0: not because of the time."""
+    repeat_samples: CountOrNone = 0
+    """Train again after so many samples since the model took over, as the member that trains sees them; 0: not because
+    of their number."""
+    apart_hours: float = Field(default=1.0, ge=0, le=366 * 24)
+    """Whatever makes a training due (time, samples, drift), it begins no sooner after the end of the last one."""
 
     @field_validator("history_samples_max")
     @classmethod
@@ -202,8 +206,15 @@ class GroupConfig(Section):
     readout: Readout = SHIPPED.readout
     """What reads the hidden state: `shared`, the group's heads alone (least memory), or `rls`, also heads of each
     stream's own on top of them, learnt from its first sample on by recursive least squares."""
+    learning: Learning = "background"
+    """Whether the daemon trains the group's model: in the `background`, from the input's own history, or not at all
+    (`frozen`): then the promoted model scores, or day zero's while there is none."""
     training: TrainingConfig = TrainingConfig()
-    """How and when the model is learnt from the input's own history."""
+    """How and when the model is learnt."""
+    drift: DriftConfig = DriftConfig()
+    """When it is learnt anew because the streams have changed."""
+    trial: TrialConfig = TrialConfig()
+    """What a new model must show before it takes over."""
     threshold: ThresholdConfig = _threshold_config(SHIPPED.threshold)
     """What makes a surprise the score 1.0."""
     alert: AlertConfig = AlertConfig()

@@ -130,6 +130,10 @@ class ModelsOutputConfig(Section):
 
     topic: Topic = "longwatch-models"
     """The compacted topic through which all members get the same models."""
+    promoted_max: int = Field(default=5, ge=2, le=100)
+    """Models of each group that stay there to go back to, the current one among them."""
+    refused_max: int = Field(default=3, ge=1, le=100)
+    """Refused candidates of each group that stay there to be looked at."""
 
 
 class OutputsConfig(Section):

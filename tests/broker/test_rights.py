@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from daemon import assembly
+from daemon import assembly, covered
 from daemon.commands.train import TrainArguments, train
 from daemon.config import Config, loads
 from daemon.errors import ConfigError
@@ -84,7 +84,7 @@ def test_with_the_listed_rights_the_daemon_does_all_of_its_work(
     metrics = f"{topic_prefix}metrics"
     everything.ensure(TopicSpec(metrics, feed.PARTITIONS, compacted=False))
     guarded.grant(LIMITED, listed(topic_prefix))
-    learnt = group(guard={"value": {"max": 99}}, training={"enabled": False, "min_samples": 100, "epochs_max": 1})
+    learnt = group(guard={"value": {"max": 99}}, training={"min_samples": 100, "epochs_max": 1})
     everything.publish([*feed.plain(metrics, 0, 150), feed.record(metrics, 0, 150, 1000.0)])
     everything.publish([Outgoing(metrics, 0, b"k", b"no JSON")])
     history = tmp_path / "history.csv"
@@ -169,6 +169,10 @@ class Member:
         """Publish a model."""
         self.broker.publish([Outgoing(f"{self.prefix}models", 0, b"k", b"v")])
 
+    def leave_out(self) -> None:
+        """Read what alerts covered."""
+        covered.by_alerts(self.broker, f"{self.prefix}alerts", "all")
+
     def _read(self, topic: str) -> None:
         with closing(self.broker.cursor(TopicPartition(f"{self.prefix}{topic}", 0), 0)) as cursor:
             cursor.fetch(10, 1.0)
@@ -183,6 +187,7 @@ MISSED: dict[str, tuple[Grant, str | None, Callable[[Member], object], str]] = {
     "to read the state": (("READ", "TOPIC", "state"), None, Member.restore, "Read on topic state"),
     "to write the state": (("WRITE", "TOPIC", "state"), None, Member.commit, "Write on topic state"),
     "to read models": (("READ", "TOPIC", "models"), None, Member.look, "Read on topic models"),
+    "to read alerts": (("READ", "TOPIC", "alerts"), None, Member.leave_out, "Read on topic alerts"),
     "to write models": (("WRITE", "TOPIC", "models"), None, Member.teach, "Write on topic models"),
     **{
         f"to write {name}": (("WRITE", "TOPIC", name), "DESCRIBE", Member.commit, f"Write on topic {name}")
@@ -218,7 +223,7 @@ def member(guarded: Guarded) -> Iterator[Member]:
 
 
 def test_a_member_with_the_listed_rights_misses_none(member: Member) -> None:
-    for step in (member.prepare, member.restore, member.look, member.commit, member.teach):
+    for step in (member.prepare, member.restore, member.look, member.commit, member.teach, member.leave_out):
         step()
 
 

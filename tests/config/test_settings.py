@@ -18,7 +18,10 @@ from daemon.config.groups import (
     StaticThresholdConfig,
     TrainingConfig,
 )
+from daemon.config.life import DriftConfig, TrialConfig
 from daemon.formats.json import FieldPaths
+from daemon.trial import TrialLimits
+from detectors.drift import DriftLimits
 from detectors.settings import (
     AlertSettings,
     DetectorSettings,
@@ -32,13 +35,19 @@ from detectors.settings import (
 
 PAIRS: list[tuple[type, type[BaseModel], set[str]]] = [
     (ModelSettings, ModelConfig, set()),
-    (TrainingSettings, TrainingConfig, {"enabled", "repeat_hours"}),
+    (TrainingSettings, TrainingConfig, {"repeat_hours", "repeat_samples", "apart_hours"}),
     (AlertSettings, AlertConfig, {"severity"}),
     (StaticThreshold, StaticThresholdConfig, set()),
     (SigmaThreshold, SigmaThresholdConfig, set()),
     (QuantileThreshold, QuantileThresholdConfig, set()),
     (Guard, GuardConfig, set()),
-    (DetectorSettings, GroupConfig, {"name", "select", "max_streams", "evict_after_seconds"}),
+    (DriftLimits, DriftConfig, set()),
+    (TrialLimits, TrialConfig, set()),
+    (
+        DetectorSettings,
+        GroupConfig,
+        {"name", "select", "max_streams", "evict_after_seconds", "learning", "drift", "trial"},
+    ),
 ]
 
 

@@ -60,7 +60,7 @@ def group(**over: object) -> dict[str, Any]:
         "name": "all",
         "warmup_samples": 40,
         "model": {"hidden": 8, "window": 8, "bottleneck": 3},
-        "training": {"enabled": False},
+        "learning": "frozen",
         **over,
     }
 

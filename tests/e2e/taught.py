@@ -19,9 +19,9 @@ HISTORY_TICKS = 400
 
 def halves() -> list[dict[str, Any]]:
     """Return the settings of both groups; the first streams belong to the one with the model."""
-    learning = {"enabled": False, "min_samples": 1000, "epochs_max": 3}
+    training = {"min_samples": 1000, "epochs_max": 3}
     selected = [f'name=~"load_0[0-{STREAMS - 1}]"']
-    return [group(name=LEARNT, select=selected, training=learning), group(name=UNTAUGHT)]
+    return [group(name=LEARNT, select=selected, training=training), group(name=UNTAUGHT)]
 
 
 def publish_model(config: Path, folder: Path) -> None:

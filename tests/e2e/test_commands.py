@@ -26,8 +26,8 @@ FIRST_ODD = 1200
 @pytest.fixture
 def config(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> Path:
     """A file of settings under which training is quick; another group shares the topic."""
-    learning = {"enabled": True, "min_samples": 600, "epochs_max": 2}
-    groups = [group(training=learning, select=['name!="load_03"']), group(name="other")]
+    training = {"min_samples": 600, "epochs_max": 2}
+    groups = [group(learning="background", training=training, select=['name!="load_03"']), group(name="other")]
     told = settings(kafka_bootstrap, topic_prefix, groups=groups)
     path = tmp_path / "longwatch.yaml"
     path.write_text(json.dumps(told), encoding="utf-8")

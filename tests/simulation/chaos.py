@@ -232,8 +232,12 @@ class Fleet:
             self.tick += 1
 
     def _publish_model(self) -> None:
-        self.world.publish_model(self.rng.randint(1, MODELS_MAX))
-        self.tally.others["models published"] += 1
+        seed = self.rng.randint(1, MODELS_MAX)
+        if self.rng.random() < 0.5 and self.world.go_back_to(seed):
+            self.tally.others["models gone back to"] += 1
+        else:
+            self.world.publish_model(seed)
+            self.tally.others["models published"] += 1
 
     def _enter(self, identity: str | None = None) -> None:
         self._names += identity is None

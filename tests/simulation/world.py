@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon import codec, events, models
+from daemon import codec, events, model_topic, models
 from daemon.alert_events import AlertEvent, Group
 from daemon.engine import layout
 from daemon.errors import BrokerUnavailable
@@ -127,7 +127,15 @@ class World:
 
     def publish_model(self, seed: int) -> None:
         """Put a model into the topic and make it the current one."""
-        self.publish(models.messages("models", GROUP, artefact(seed), []))
+        self.publish(model_topic.messages("models", GROUP, artefact(seed), []))
+
+    def go_back_to(self, seed: int) -> bool:
+        """Make a model of the topic the current one again, as an operator does; return whether it was there."""
+        name = model_id(artefact(seed))
+        held = name in model_topic.read(MemoryBroker(self.cluster), "models", GROUP).models
+        if held:
+            self.publish([model_topic.pointed("models", GROUP, model_topic.Pointer(name, "operator"))])
+        return held
 
     def behind(self) -> int:
         """Return how many input records are not committed yet."""

@@ -17,6 +17,7 @@ from daemon import events
 from daemon.events import (
     AlertChanged,
     BrokerLost,
+    DriftMeasured,
     Event,
     InputGap,
     Inquired,
@@ -135,7 +136,8 @@ def one_of_each() -> Iterator[Event]:
     yield StateFlushed(4, 4096)
     yield ModelSwapped("api", "m1", 5000)
     yield ModelRefused("api", "another window")
-    yield TrainingStarted("api")
+    yield DriftMeasured("api", 40, 0.6, 1.4, drifted=True)
+    yield TrainingStarted("api", "drift")
     yield TrainingFinished("api", "published", 12.0, "loss 0.1")
     yield TrainingProgressed("api", 3, 40, 0.25)
     yield BrokerLost("no broker answered within 10 s")
@@ -369,3 +371,28 @@ def test_every_help_text_is_one_plain_sentence_or_more(watched: Watched) -> None
 def test_the_page_of_metrics_is_fresh() -> None:
     page = Path(__file__).parents[2] / "docs" / "metrics.md"
     assert page.read_text(encoding="utf-8") == reference(), "run `make docs`"
+
+
+def test_a_drift_moves_its_figures_and_is_logged_while_it_lasts(watched: Watched) -> None:
+    watched.note(DriftMeasured("api", 40, 0.12, 1.1, drifted=False))
+    assert not watched.lines.kept
+    watched.note(DriftMeasured("api", 40, 0.61, 1.4, drifted=True))
+    assert watched.value("longwatch_drift_share", group="api") == 0.61
+    assert watched.value("longwatch_drift_growth", group="api") == 1.4
+    assert watched.value("longwatch_drifted", group="api") == 1
+    assert watched.lines.kept[-1][:2] == ("info", "drifted")
+    watched.note(DriftMeasured("api", 40, 0.1, 1.0, drifted=False))
+    assert watched.value("longwatch_drifted", group="api") == 0
+
+
+def test_what_makes_a_training_due_and_that_it_was_refused_are_counted(watched: Watched) -> None:
+    watched.note(TrainingStarted("api", "drift"), TrainingFinished("api", "refused", 9.0, "its usual error is 9"))
+    assert watched.value("longwatch_trainings_started_total", group="api", cause="drift") == 1
+    assert watched.value("longwatch_trainings_started_total", group="api", cause="schedule") == 0
+    assert watched.value("longwatch_training_runs_total", group="api", outcome="refused") == 1
+    assert watched.lines.kept[-1][0] == "warning"
+
+
+def test_when_the_model_in_use_was_trained_is_told_with_the_swap(watched: Watched) -> None:
+    watched.note(ModelSwapped("api", "m1", 5000, 1_700_000_000_000))
+    assert watched.value("longwatch_model_created_timestamp_seconds", group="api") == 1_700_000_000

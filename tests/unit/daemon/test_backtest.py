@@ -45,7 +45,7 @@ def group(text: str = CONFIG) -> GroupConfig:
 
 
 def unlearned() -> GroupConfig:
-    return group(CONFIG.replace("training: {", "training: {enabled: false, "))
+    return group(CONFIG.replace("    training:", "    learning: frozen\n    training:"))
 
 
 @pytest.fixture(scope="module")

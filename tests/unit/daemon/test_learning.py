@@ -14,7 +14,8 @@ from queue import Queue
 import pytest
 
 from daemon import events
-from daemon.learning import RETRY_SECONDS, Learning, Schedule, child_command
+from daemon.events import Cause
+from daemon.learning import RETRY_SECONDS, Learning, Schedule, Situation, child_command, due
 
 REPORT = json.dumps({"kind": "report", "outcome": "published", "detail": "model m", "seconds": 2.5})
 PROGRESS = json.dumps(
@@ -45,7 +46,7 @@ class Heard:
 def learning(script: str, schedules: dict[str, Schedule] | None = None) -> Iterator[tuple[Learning, Heard]]:
     heard = Heard()
     made = Learning(
-        lambda group: [sys.executable, "-c", script, group], ONCE if schedules is None else schedules, heard
+        lambda group, _cause: [sys.executable, "-c", script, group], ONCE if schedules is None else schedules, heard
     )
     try:
         yield made, heard
@@ -55,7 +56,7 @@ def learning(script: str, schedules: dict[str, Schedule] | None = None) -> Itera
 
 def outcome(script: str) -> events.TrainingFinished:
     with learning(script) as (made, heard):
-        assert made.consider("g", 100, has_model=False, now=0.0)
+        assert made.consider("g", Situation(100), 0.0)
         started, *_, finished = heard.until_finished()
     assert started == events.TrainingStarted("g")
     assert isinstance(finished, events.TrainingFinished)
@@ -64,7 +65,7 @@ def outcome(script: str) -> events.TrainingFinished:
 
 def test_what_a_child_says_is_passed_on_and_its_report_is_how_it_ended() -> None:
     with learning(f"print('''{PROGRESS}'''); print('''{REPORT}''')") as (made, heard):
-        made.consider("g", 100, has_model=False, now=0.0)
+        made.consider("g", Situation(100), 0.0)
         found = heard.until_finished()
     assert found == [
         events.TrainingStarted("g"),
@@ -87,28 +88,28 @@ def test_a_child_that_is_killed_is_told() -> None:
 def test_a_child_that_hangs_is_killed_and_another_one_is_started_later() -> None:
     hangs = f"import signal; print('''{PROGRESS}''', flush=True); signal.pause()"
     with learning(hangs, {"g": Schedule(100, 0.0, child_seconds_max=900.0)}) as (made, heard):
-        assert made.consider("g", 100, has_model=False, now=0.0)
+        assert made.consider("g", Situation(100), 0.0)
         assert isinstance(heard._queue.get(timeout=30), events.TrainingStarted)
         assert isinstance(heard._queue.get(timeout=30), events.TrainingProgressed)
-        assert not made.consider("g", 100, has_model=False, now=899.0)
-        made.consider("other", 0, has_model=True, now=901.0)  # whoever is considered
+        assert not made.consider("g", Situation(100), 899.0)
+        made.consider("other", Situation(0, has_model=True), 901.0)  # whoever is considered
         finished = heard.until_finished()[-1]
         assert isinstance(finished, events.TrainingFinished)
         assert (finished.outcome, "took too long" in finished.detail) == ("failed", True)
         assert made._listener is not None
         made._listener.join(10)
-        assert made.consider("g", 100, has_model=False, now=962.0)
+        assert made.consider("g", Situation(100), 962.0)
 
 
 def test_what_fails_again_and_again_is_tried_less_and_less_often_but_at_least_hourly() -> None:
     heard = Heard()
-    made = Learning(lambda _group: ["/nowhere/at/all"], ONCE, heard)
-    starts = [now for now in range(0, 40_000, 20) if made.consider("g", 100, has_model=False, now=float(now))]
+    made = Learning(lambda _group, _cause: ["/nowhere/at/all"], ONCE, heard)
+    starts = [now for now in range(0, 40_000, 20) if made.consider("g", Situation(100), float(now))]
     waits = [later - earlier for earlier, later in pairwise(starts)]
     assert waits[:6] == [60, 120, 240, 480, 960, 1920]
     assert set(waits[6:]) == {3600}
     made._failures["g"] = 0  # as after one that is published, or has too little history
-    assert made.consider("g", 100, has_model=False, now=starts[-1] + 60.0)
+    assert made.consider("g", Situation(100), starts[-1] + 60.0)
 
 
 def test_when_memory_runs_out_the_child_goes_first() -> None:
@@ -139,8 +140,8 @@ def test_garbage_is_no_report_and_stops_nobody_from_listening(script: str) -> No
 
 def test_a_command_that_cannot_be_started_is_told_and_does_not_stop_the_daemon() -> None:
     heard = Heard()
-    made = Learning(lambda _group: ["/nowhere/at/all"], ONCE, heard)
-    assert made.consider("g", 100, has_model=False, now=0.0)
+    made = Learning(lambda _group, _cause: ["/nowhere/at/all"], ONCE, heard)
+    assert made.consider("g", Situation(100), 0.0)
     finished = heard.until_finished()[-1]
     assert isinstance(finished, events.TrainingFinished)
     assert finished.outcome == "failed"
@@ -151,21 +152,21 @@ def test_a_command_that_cannot_be_started_is_told_and_does_not_stop_the_daemon()
 def test_one_child_at_a_time_and_closing_ends_it() -> None:
     waits = "import sys; print('here', flush=True); sys.stdin.read()"
     with learning(waits, {"g": Schedule(1, 0.0), "h": Schedule(1, 0.0)}) as (made, heard):
-        assert made.consider("g", 10, has_model=False, now=0.0)
-        assert not made.consider("h", 10, has_model=False, now=1e6)
+        assert made.consider("g", Situation(10), 0.0)
+        assert not made.consider("h", Situation(10), 1e6)
         child = made._child
         assert child is not None
         made.close()
         assert child.poll() is not None
         assert isinstance(heard.until_finished()[-1], events.TrainingFinished)
-        assert made.consider("h", 10, has_model=False, now=2e6)
+        assert made.consider("h", Situation(10), 2e6)
 
 
 def test_a_child_that_will_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daemon.learning.STOP_SECONDS", 0.2)
     deaf = f"import signal; signal.signal(15, signal.SIG_IGN); print('''{PROGRESS}''', flush=True)\nsignal.pause()"
     with learning(deaf) as (made, heard):
-        made.consider("g", 100, has_model=False, now=0.0)
+        made.consider("g", Situation(100), 0.0)
         assert isinstance(heard._queue.get(timeout=30), events.TrainingStarted)
         assert isinstance(heard._queue.get(timeout=30), events.TrainingProgressed)  # from now on it is deaf
         child = made._child
@@ -174,52 +175,61 @@ def test_a_child_that_will_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) ->
         assert child.wait(10) == -9
 
 
-def started_at(schedule: Schedule, has_model: bool, moments: list[float], samples: int = 100) -> list[float]:
-    """Return at which of these moments a training is started, each ending at once."""
-    found = []
-    with learning(f"print('''{REPORT}''')", {"g": schedule}) as (made, heard):
-        for now in moments:
-            if made.consider("g", samples, has_model=has_model, now=now):
+HOUR = 3600.0
+DAILY = Schedule(100, 24 * HOUR, repeat_samples=5000, apart_seconds=HOUR)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "at", "cause"),
+    [
+        (DAILY, Situation(99), None),
+        (DAILY, Situation(100), "schedule"),
+        (DAILY, Situation(100, age_seconds=HOUR - 1), None),  # a first candidate was refused
+        (DAILY, Situation(100, age_seconds=HOUR), "schedule"),
+        (DAILY, Situation(100, 0, 23 * HOUR, has_model=True), None),
+        (DAILY, Situation(100, 0, 24 * HOUR, has_model=True), "schedule"),
+        (DAILY, Situation(100, 4999, 2 * HOUR, has_model=True), None),
+        (DAILY, Situation(100, 5000, 2 * HOUR, has_model=True), "schedule"),
+        (DAILY, Situation(100, 0, 2 * HOUR, has_model=True, drifted=True), "drift"),
+        (DAILY, Situation(100, 5000, HOUR / 2, has_model=True, drifted=True), None),  # the last one is too near
+        (Schedule(100, 0.0), Situation(100, 10**9, 10**9, has_model=True), None),  # once, and not again
+        (Schedule(100, 0.0), Situation(100, 0, 1.0, has_model=True, drifted=True), "drift"),
+    ],
+)
+def test_a_training_is_due_by_samples_by_time_and_by_drift_but_never_too_soon(
+    schedule: Schedule, at: Situation, cause: Cause | None
+) -> None:
+    assert due(schedule, at) == cause
+
+
+def test_what_ended_without_a_model_is_tried_again_no_sooner_than_a_training_may_be() -> None:
+    with learning(f"print('''{REPORT}''')", {"g": DAILY}) as (made, heard):
+        found = []
+        for now in (0.0, RETRY_SECONDS / 2, RETRY_SECONDS + 1, HOUR - 1, HOUR + RETRY_SECONDS + 1):
+            at = Situation(100, 0, None, has_model=now > HOUR / 2, drifted=True)  # nothing new is ever read
+            if made.consider("g", at, now):
                 found.append(now)
                 heard.until_finished()
                 assert made._listener is not None
                 made._listener.join(10)
-    return found
+    assert found == [0.0, RETRY_SECONDS + 1, HOUR + RETRY_SECONDS + 1]
 
 
-@pytest.mark.parametrize(
-    ("schedule", "has_model", "samples", "starts"),
-    [
-        (Schedule(100, 0.0), False, 99, []),
-        (Schedule(100, 0.0), False, 100, [0.0, 61.0, 3700.0]),  # tried again until there is a model
-        (Schedule(100, 0.0), True, 100, []),
-        (Schedule(100, 3600.0), True, 100, [3700.0]),  # counted from when the model was first seen
-    ],
-)
-def test_a_training_is_due_by_samples_and_by_time(
-    schedule: Schedule, has_model: bool, samples: int, starts: list[float]
-) -> None:
-    assert started_at(schedule, has_model, [0.0, RETRY_SECONDS / 2, 61.0, 3700.0], samples) == starts
-
-
-def test_a_first_training_is_repeated_after_the_time_it_was_told_and_no_sooner() -> None:
-    with learning(f"print('''{REPORT}''')", {"g": Schedule(100, 3600.0)}) as (made, heard):
-        assert made.consider("g", 100, has_model=False, now=0.0)
-        heard.until_finished()
-        assert made._listener is not None
-        made._listener.join(10)
-        later = [now for now in (5.0, 65.0, 3000.0, 3700.0) if made.consider("g", 100, has_model=True, now=now)]
-    assert later == [3700.0]
+def test_a_child_is_told_what_made_its_training_due() -> None:
+    with learning("pass", {"g": DAILY}) as (made, heard):
+        assert made.consider("g", Situation(100, 0, 2 * HOUR, has_model=True, drifted=True), 0.0)
+        assert heard.until_finished()[0] == events.TrainingStarted("g", "drift")
 
 
 def test_a_group_without_a_schedule_is_never_trained() -> None:
     with learning("", {}) as (made, _):
-        assert not made.consider("g", 10**9, has_model=False, now=0.0)
+        assert not made.consider("g", Situation(10**9), 0.0)
 
 
 def test_the_daemons_own_child_is_the_same_program_with_the_same_configuration() -> None:
-    command = child_command("/etc/x.yaml")("g")
-    assert command == [sys.executable, "-m", "daemon", "train", "/etc/x.yaml", "--group", "g", "--child"]
+    command = child_command("/etc/x.yaml")("g", "drift")
+    program = [sys.executable, "-m", "daemon", "train", "/etc/x.yaml"]
+    assert command == [*program, "--group", "g", "--child", "--cause", "drift"]
 
 
 def test_a_child_ends_when_its_parent_does() -> None:

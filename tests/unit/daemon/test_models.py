@@ -15,7 +15,8 @@ from daemon import events
 from daemon.errors import BrokerUnavailable
 from daemon.memory import MemoryBroker, MemoryCluster, Operation
 from daemon.memory.broker import MemoryCursor
-from daemon.models import ModelStore, messages, published, ready
+from daemon.model_topic import messages, read
+from daemon.models import ModelStore, ready
 from daemon.ports import Broker, Cursor
 from daemon.types import Outgoing, Record, TopicPartition, TopicSpec
 from detectors import channels
@@ -129,10 +130,10 @@ def test_the_newest_published_model_is_live_and_older_ones_can_be_found() -> Non
 def test_publishing_retires_old_models_but_never_itself() -> None:
     topic = Topic()
     topic.publish(*messages("models", "g", data(1), []), *messages("models", "g", data(2), []))
-    assert published(topic.broker, "models", "g") == [model_id(data(1)), model_id(data(2))]
-    assert published(topic.broker, "models", "other") == []
+    assert list(read(topic.broker, "models", "g").models) == [model_id(data(1)), model_id(data(2))]
+    assert not read(topic.broker, "models", "other").models
     topic.publish(*messages("models", "g", data(2), [model_id(data(1)), model_id(data(2))]))
-    assert published(topic.broker, "models", "g") == [model_id(data(2))]
+    assert list(read(topic.broker, "models", "g").models) == [model_id(data(2))]
     store = topic.store()
     assert store.find("g", model_id(data(1))) is None
     assert store.current("g") is not None
