@@ -9,6 +9,9 @@ PYTHON ?=
 PYTHONS := python3 python3.13 python3.12 python3.11 python
 UPGRADE ?=
 TESTS ?= tests
+# For `make accuracy`: the corpora, and what else to say to benchmarks.accuracy.
+DATA ?=
+ARGS ?=
 # How many files of tests run at a time; each of these processes has a broker of its own. 0: one file after the other.
 WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -20,7 +23,7 @@ ifneq ($(MADE_FOR),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix lock docs wheel clean
+.PHONY: help setup demo test check fix lock docs accuracy wheel clean
 
 help: ## name the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -72,6 +75,10 @@ lock: $(STAMP) ## resolve requirements/*.txt anew from pyproject.toml; UPGRADE=1
 docs: $(STAMP) ## write the generated pages and config/schema.json anew
 	$(BIN)/python -m daemon.config .
 	$(BIN)/python -c 'import pathlib, daemon.metrics as m; pathlib.Path("docs/metrics.md").write_text(m.reference(), "utf-8")'
+
+accuracy: $(STAMP) ## every detector over the public corpora in DATA=DIR; ARGS="--only nab --detectors ours,var --seeds 1" for a look
+	@[ -n "$(DATA)" ] || { echo "make accuracy DATA=DIR: name a directory with nab, asd, smd and skab, or some of them" >&2; exit 2; }
+	@$(BIN)/python -m benchmarks.accuracy "$(DATA)" $(ARGS)
 
 wheel: $(STAMP) ## build dist/longwatch-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .

@@ -1,0 +1,69 @@
+"""Which detectors there are to compare, by the names that the table calls them."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from benchmarks.accuracy import baselines, ours
+from benchmarks.accuracy.ours import Variant
+
+Kind = Literal["ours", "baseline", "package"]
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+HERE: Final = "benchmarks/accuracy"
+PACKAGES: Final = ("hst", "rrcf", "iforest", "numalogic")
+CODE: Final[dict[Kind, tuple[str, ...]]] = {
+    "ours": ("detectors/*.py", "daemon/engine.py", "daemon/alerts.py", "daemon/commands/backtest.py"),
+    "baseline": ("detectors/*.py", "daemon/alerts.py"),
+    "package": ("detectors/*.py", "daemon/alerts.py"),
+}
+TAIL_CODE: Final = ("tail.py", "epochs.py", "threshold.py", "settings.py", "channels.py", "slab.py")
+OWN_CODE: Final[dict[Kind, tuple[str, ...]]] = {
+    "ours": ("ours.py",),
+    "baseline": ("pipeline.py", "baselines.py"),
+    "package": ("pipeline.py", "baselines.py", "packages.py", "foreign.py"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """One row of the table."""
+
+    name: str
+    kind: Kind
+    variant: Variant = field(default_factory=Variant)
+    seeded: bool = True  # whether another seed gives another result
+
+
+def catalogue() -> dict[str, Detector]:
+    """Return every detector by its name, ours first."""
+    shipped, *others = ours.architectures()
+    each = [
+        Detector("ours", "ours"),
+        Detector("ours-day-zero", "ours", Variant(trained=False), seeded=False),
+        Detector("lstm-alone", "ours", Variant(alone=True)),
+        *(Detector(f"ours-{name}", "ours", Variant(architecture=name)) for name in others),
+        *(Detector(name, "baseline", seeded=False) for name in baselines.DETECTORS),
+        *(Detector(name, "package") for name in PACKAGES),
+    ]
+    assert shipped not in others
+    return {detector.name: detector for detector in each}
+
+
+def code_checksum(kind: Kind) -> str:
+    """Return a text that changes when the code that a kind of detector runs does; comments are no code."""
+    found = [path for pattern in CODE[kind] for path in sorted(ROOT.glob(pattern))]
+    if kind != "ours":
+        found = [path for path in found if path.parent.name != "detectors" or path.name in TAIL_CODE]
+    found += [ROOT / HERE / name for name in OWN_CODE[kind]]
+    trees = [ast.dump(ast.parse(path.read_text("utf-8"))) for path in found]
+    return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:12]
+
+
+def code_checksums() -> dict[Kind, str]:
+    """Return the checksum of every kind of detector's code, as it stands now."""
+    return {kind: code_checksum(kind) for kind in CODE}

@@ -1,0 +1,109 @@
+"""Run by the packages' own interpreter: reads scaled values, writes one score for each sample. Imports nothing of ours.
+
+python foreign.py NAME SEED GIVEN.npz MADE.npz
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F = NDArray[np.float64]
+
+LAGS = 3  # samples of a single channel seen at once
+TREES_FOREST, TREES_HALF_SPACE, TREES_CUT = 100, 10, 8
+SAMPLES_CUT, WINDOW_HALF_SPACE = 128, 250
+EPOCHS = 30
+
+
+def seen(z: F) -> F:
+    """Return what a detector sees at once: all channels, or the last samples of a single one."""
+    if z.shape[1] > 1:
+        return z
+    padded = np.concatenate([np.repeat(z[:1], LAGS - 1, axis=0), z])
+    return np.concatenate([padded[lag : lag + len(z)] for lag in range(LAGS)], axis=1)
+
+
+def half_space_trees(z: F, fit_rows: int, seed: int) -> F:
+    """Return the scores of river's half-space trees, which go on learning."""
+    from river.anomaly import HalfSpaceTrees
+
+    low, high = z[:fit_rows].min(axis=0), z[:fit_rows].max(axis=0)
+    unit = np.clip((z - low) / np.maximum(high - low, 1e-9) * 0.5 + 0.25, 0.0, 1.0)  # room above and below
+    model: Any = HalfSpaceTrees(n_trees=TREES_HALF_SPACE, window_size=min(WINDOW_HALF_SPACE, fit_rows), seed=seed)
+    names, scores = [f"{i:02}" for i in range(z.shape[1])], np.empty(len(z))
+    for t, row in enumerate(unit.tolist()):
+        sample = dict(zip(names, row, strict=True))
+        scores[t] = model.score_one(sample)
+        model.learn_one(sample)
+    return scores
+
+
+def cut_forest(z: F, _fit_rows: int, seed: int) -> F:
+    """Return the displacements that a robust random cut forest of the last samples sees in the next one."""
+    import rrcf
+
+    np.random.seed(seed)  # noqa: NPY002  # the package draws from there
+    trees: list[Any] = [rrcf.RCTree() for _ in range(TREES_CUT)]
+    scores = np.zeros(len(z))
+    for t, point in enumerate(z):
+        for tree in trees:
+            if len(tree.leaves) >= SAMPLES_CUT:
+                tree.forget_point(t - SAMPLES_CUT)
+            tree.insert_point(point, index=t)
+            scores[t] += tree.codisp(t) / TREES_CUT
+    return scores
+
+
+def isolation_forest(z: F, fit_rows: int, seed: int) -> F:
+    """Return the scores of scikit-learn's isolation forest of the first rows."""
+    from sklearn.ensemble import IsolationForest
+
+    model: Any = IsolationForest(n_estimators=TREES_FOREST, random_state=seed).fit(z[:fit_rows])
+    return -np.asarray(model.score_samples(z), dtype=np.float64)
+
+
+def numalogic_autoencoder(z: F, fit_rows: int, seed: int) -> F:
+    """Return the reconstruction errors of numalogic's LSTM autoencoder of the first rows."""
+    import torch
+    from numalogic.models.autoencoder import TimeseriesTrainer
+    from numalogic.models.autoencoder.variants import LSTMAE
+    from numalogic.tools.data import StreamingDataset
+    from torch.utils.data import DataLoader
+
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    length = 12
+    model = LSTMAE(seq_len=length, no_features=z.shape[1], embedding_dim=16)
+    data = z.astype(np.float32)
+    trainer = TimeseriesTrainer(max_epochs=EPOCHS, enable_progress_bar=False, logger=False, enable_checkpointing=False)
+    trainer.fit(model, train_dataloaders=DataLoader(StreamingDataset(data[:fit_rows], seq_len=length), batch_size=64))
+    told = trainer.predict(model, dataloaders=DataLoader(StreamingDataset(data, seq_len=length), batch_size=1024))
+    error = np.asarray(told, dtype=np.float64).reshape(len(z), -1)
+    result: F = (error**2).mean(axis=1)
+    return result
+
+
+DETECTORS: dict[str, Callable[[F, int, int], F]] = {
+    "hst": half_space_trees,
+    "rrcf": cut_forest,
+    "iforest": isolation_forest,
+    "numalogic": numalogic_autoencoder,
+}
+
+
+def main(name: str, seed: int, given: str, made: str) -> None:
+    """Score every series of `given` and write the scores to `made`."""
+    with np.load(given) as held:
+        fit_rows = held["fit_rows"].tolist()
+        series = [held[f"z{i}"] for i in range(len(fit_rows))]
+    scores = [DETECTORS[name](seen(z), rows, seed) for z, rows in zip(series, fit_rows, strict=True)]
+    np.savez(made, allow_pickle=False, **{f"s{i}": score for i, score in enumerate(scores)})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4])
