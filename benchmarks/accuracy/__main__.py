@@ -80,7 +80,7 @@ def _without_missing_packages(plan: Plan, detectors: Sequence[Detector]) -> list
     wanted = [detector.name for detector in detectors if detector.kind == "package"]
     failed = packages.prepared(plan.environment, wanted)
     for name, reason in failed.items():
-        print(f"{name} is left out: {packages.NEEDED[name]} could not be installed: {reason}")
+        print(f"{name} is left out: {packages.NEEDED[name][0]} could not be installed: {reason}")
     return [detector for detector in detectors if detector.name not in failed]
 
 

@@ -23,7 +23,7 @@ AR_LAGS: Final = 12
 RIDGE: Final = 0.01
 FORGETTING: Final = 0.9998  # of the recursive one
 EMBEDDED: Final = 16  # samples that PCA and neighbours see at once of a single channel
-KEPT_VARIANCE: Final = 0.99  # by PCA
+KEPT_VARIANCE: Final = 0.95  # by PCA
 NEIGHBOUR: Final = 5
 REFERENCES_MAX: Final = 2000  # samples that neighbours are looked for among
 GAUSSIAN_SAMPLES: Final = 6400  # of the moving window
@@ -42,7 +42,8 @@ def scaled(series: Series) -> F:
     typical = float(np.median(spread))
     spread = np.maximum(spread, np.maximum(0.05 * typical, np.maximum(0.002 * np.abs(middle), 1e-9)))
     limit = CLIP_ONE if values.shape[1] == 1 else CLIP_MANY
-    return np.clip((values - middle) / spread, -limit, limit)
+    result: F = np.clip((values - middle) / spread, -limit, limit)
+    return result
 
 
 def _filled(values: F) -> F:
@@ -77,7 +78,7 @@ def hotelling(z: F, fit_rows: int) -> F:
 
 
 def components(z: F, fit_rows: int) -> F:
-    """[pca] What the principal components with 99 % of the variance do not tell of a sample."""
+    """[pca] What the principal components with 95 % of the variance do not tell of a sample."""
     seen = _embedded(z)
     mean = seen[:fit_rows].mean(axis=0)
     _, strength, axes = np.linalg.svd(seen[:fit_rows] - mean, full_matrices=False)
@@ -124,8 +125,7 @@ def _lagged(z: F, lags: int) -> F:
 
 def _ridge(inputs: F, targets: F) -> F:
     gram = inputs.T @ inputs + RIDGE * len(inputs) * np.eye(inputs.shape[1])
-    result: F = np.linalg.solve(gram, inputs.T @ targets)
-    return result
+    return np.asarray(np.linalg.solve(gram, inputs.T @ targets), dtype=np.float64)
 
 
 def vector_regression(z: F, fit_rows: int) -> F:

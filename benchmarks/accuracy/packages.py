@@ -1,4 +1,4 @@
-"""Detectors from packages, each in an environment of their own that this makes once; the product never sees them."""
+"""Detectors from packages, each in an environment of its own that this makes once; the product never sees them."""
 
 from __future__ import annotations
 
@@ -18,29 +18,37 @@ from benchmarks.accuracy.corpora import Series
 
 F = NDArray[np.float64]
 
-NEEDED: Final = {"hst": "river", "rrcf": "rrcf", "iforest": "scikit-learn", "numalogic": "numalogic"}
+NEEDED: Final = {
+    "hst": ("river",),
+    "rrcf": ("rrcf",),
+    "iforest": ("scikit-learn",),
+    "numalogic": ("numalogic", "pytorch-lightning", "torch"),
+}
 SCRIPT: Final = Path(__file__).with_name("foreign.py")
 INSTALL_SECONDS_MAX: Final = 1800
 
 
 def prepared(environment: Path, names: Sequence[str]) -> dict[str, str]:
     """Make the environment for the detectors `names`; return why not, for each that cannot be had."""
-    if not names:
-        return {}
-    if not _python(environment).exists():
-        venv.create(environment, with_pip=True)
-    failed = {}
-    for name in names:
-        done = subprocess.run(
-            [_python(environment), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", NEEDED[name]],
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_SECONDS_MAX,
-            check=False,
-        )
-        if done.returncode:
-            failed[name] = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    return failed
+    reasons = {name: _prepared(environment / name, NEEDED[name]) for name in names}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _prepared(environment: Path, needed: Sequence[str]) -> str:
+    """Make one environment, or find it made; return why it cannot be, empty when it is."""
+    complete = environment / "complete-for"
+    if complete.exists() and complete.read_text("utf-8") == " ".join(needed):
+        return ""
+    venv.create(environment, with_pip=True, clear=True)
+    command = [str(_python(environment)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *needed]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS_MAX, check=False)
+    except subprocess.TimeoutExpired:
+        return f"it took longer than {INSTALL_SECONDS_MAX} s"
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    complete.write_text(" ".join(needed), "utf-8")
+    return ""
 
 
 def errors(environment: Path, name: str, seed: int, series: Sequence[Series]) -> list[F]:
@@ -49,7 +57,7 @@ def errors(environment: Path, name: str, seed: int, series: Sequence[Series]) ->
         given, made = Path(folder) / "given.npz", Path(folder) / "made.npz"
         arrays = {f"z{i}": baselines.scaled(each) for i, each in enumerate(series)}
         np.savez(given, allow_pickle=False, fit_rows=np.array([each.fit_rows for each in series]), **arrays)
-        command = [str(each) for each in (_python(environment), SCRIPT, name, seed, given, made)]
+        command = [str(each) for each in (_python(environment / name), SCRIPT, name, seed, given, made)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{name}: {done.stderr.strip()[-2000:]}")

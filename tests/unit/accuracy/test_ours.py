@@ -1,0 +1,70 @@
+"""Side by side or one by one, the product's scores are those of its backtest, to the last bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.accuracy import ours
+from benchmarks.accuracy.corpora import Series
+from benchmarks.accuracy.ours import Variant
+from daemon.commands.backtest import backtest
+from daemon.config import GroupConfig, loads
+from tests.unit.accuracy.made import series, waves
+
+CONFIG = """
+groups:
+  - name: all
+    warmup_samples: 50
+    model: {hidden: 4, window: 4, bottleneck: 2}
+    training: {min_samples: 120, epochs_max: 1, lanes: 4}
+"""
+
+
+def group() -> GroupConfig:
+    return loads(CONFIG, "test", {}).groups[0]
+
+
+def with_a_hole() -> Series:
+    values = waves(160, 2, 3)
+    values[70:72] = np.nan  # these rows reach no network, so the file cannot stand beside others
+    return series(values)
+
+
+def files(train_rows: int) -> list[Series]:
+    whole = [series(waves(rows, 2, rows), train_rows=train_rows) for rows in (170, 100, 190)]
+    return [*whole, with_a_hole()] if train_rows == 0 else whole
+
+
+@pytest.mark.parametrize("variant", [Variant(), Variant(trained=False)])
+@pytest.mark.parametrize("train_rows", [0, 90])
+def test_files_side_by_side_score_as_the_backtest_scores_each(variant: Variant, train_rows: int) -> None:
+    given = files(train_rows)
+    outcomes = list(ours.run(given, group(), variant, 1))
+    assert len(outcomes) == len(given)
+    opened = 0
+    for each, outcome in zip(given, outcomes, strict=True):
+        alone = backtest(ours.group_for(group(), each, variant, 1), each.table, train_rows if variant.trained else 0)
+        assert np.array_equal(outcome.score, np.nan_to_num(alone.score))
+        assert np.array_equal(outcome.opened, alone.opened)
+        assert not (outcome.opened & ~outcome.alarmed).any()
+        opened += int(alone.opened.sum())
+    assert opened
+
+
+def test_the_network_alone_says_something_else_than_all_errors_together() -> None:
+    given = files(90)
+    alone, together = (list(ours.run(given, group(), Variant(alone=alone), 1)) for alone in (True, False))
+    assert all(np.isfinite(outcome.score).all() for outcome in alone)
+    assert any(not np.array_equal(a.score, b.score) for a, b in zip(alone, together, strict=True))
+    assert all((a.score <= b.score + 1e-9)[:50].all() for a, b in zip(alone, together, strict=True))
+
+
+def test_networks_that_stand_side_by_side_take_one_row_each() -> None:
+    with pytest.raises(ValueError, match="3 rows for 2 networks"):
+        ours.SideBySide([object(), object()]).advance(np.zeros((3, 2), np.float32))
+
+
+def test_every_architecture_that_the_settings_know_is_run() -> None:
+    names = ours.architectures()
+    assert len(set(names)) == len(names) >= 1
