@@ -17,7 +17,7 @@ F = NDArray[np.float64]
 LAGS = 3  # samples of a single channel seen at once
 TREES_FOREST, TREES_HALF_SPACE, TREES_CUT = 100, 10, 8
 SAMPLES_CUT, WINDOW_HALF_SPACE = 128, 250
-EPOCHS = 30
+EPOCHS, BATCH, SEQUENCE, EMBEDDING = 30, 64, 12, 16  # of the LSTM autoencoder
 
 
 def seen(z: F) -> F:
@@ -68,7 +68,10 @@ def isolation_forest(z: F, fit_rows: int, seed: int) -> F:
 
 
 def numalogic_autoencoder(z: F, fit_rows: int, seed: int) -> F:
-    """Return the reconstruction errors of numalogic's LSTM autoencoder of the first rows."""
+    """Return the errors of the newest sample of each window, as numalogic's LSTM autoencoder of the first rows sees it.
+
+    Its trainer's own prediction averages over all windows that hold a sample, the later ones too: that looks ahead.
+    """
     import torch
     from numalogic.models.autoencoder import TimeseriesTrainer
     from numalogic.models.autoencoder.variants import LSTMAE
@@ -77,15 +80,18 @@ def numalogic_autoencoder(z: F, fit_rows: int, seed: int) -> F:
 
     torch.manual_seed(seed)
     torch.set_num_threads(1)
-    length = 12
-    model = LSTMAE(seq_len=length, no_features=z.shape[1], embedding_dim=16)
-    data = z.astype(np.float32)
-    trainer = TimeseriesTrainer(max_epochs=EPOCHS, enable_progress_bar=False, logger=False, enable_checkpointing=False)
-    trainer.fit(model, train_dataloaders=DataLoader(StreamingDataset(data[:fit_rows], seq_len=length), batch_size=64))
-    told = trainer.predict(model, dataloaders=DataLoader(StreamingDataset(data, seq_len=length), batch_size=1024))
-    error = np.asarray(told, dtype=np.float64).reshape(len(z), -1)
-    result: F = (error**2).mean(axis=1)
-    return result
+    data = np.concatenate([np.repeat(z[:1], SEQUENCE - 1, axis=0), z]).astype(np.float32)
+    model: Any = LSTMAE(seq_len=SEQUENCE, no_features=z.shape[1], embedding_dim=EMBEDDING)
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    trainer: Any = TimeseriesTrainer(max_epochs=EPOCHS, accelerator="cpu", logger=False, **quiet)
+    first = StreamingDataset(data[: fit_rows + SEQUENCE - 1], seq_len=SEQUENCE)
+    trainer.fit(model, train_dataloaders=DataLoader(first, batch_size=BATCH))
+    errors = []
+    with torch.no_grad():
+        for batch in DataLoader(StreamingDataset(data, seq_len=SEQUENCE), batch_size=16 * BATCH):
+            _, told = model.eval()(batch)
+            errors.append((told - batch)[:, -1].square().mean(dim=1))
+    return torch.cat(errors).numpy().astype(np.float64)
 
 
 DETECTORS: dict[str, Callable[[F, int, int], F]] = {

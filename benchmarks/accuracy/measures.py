@@ -18,7 +18,7 @@ from detectors.settings import AlertSettings
 
 F = NDArray[np.float64]
 
-LEVELS: Final = 2.0 ** (np.arange(-16, 25) / 8.0)  # of the alert, from a quarter to eight times the shipped one
+LEVELS: Final = 2.0 ** (np.arange(-10, 21) / 8.0)  # of the alert, from 0.42 to 5.7 times the shipped one
 
 
 @dataclass(frozen=True, slots=True)

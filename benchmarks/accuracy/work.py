@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from benchmarks.accuracy import baselines, ours, packages
@@ -17,7 +19,7 @@ from benchmarks.accuracy.store import Key, Store
 from daemon.config import GroupConfig
 from detectors.network import use_threads
 
-FEW_FILES = 4  # of one piece that trains: more pieces keep all processes busy to the end
+FEW_FILES = 8  # of one piece that trains: more pieces keep all processes busy to the end
 MANY_FILES = 64
 
 
@@ -71,7 +73,8 @@ def pieces(plan: Plan, detectors: Sequence[Detector], corpora: dict[str, list[Se
 
 def _shares(detector: Detector, series: Sequence[Series]) -> Iterator[tuple[Series, ...]]:
     """Yield series with the same channels, so many that they go well side by side."""
-    size = FEW_FILES if detector.kind == "ours" and detector.variant.trained else MANY_FILES
+    few = min(FEW_FILES, -(-len(series) // 2))
+    size = few if detector.kind == "ours" and detector.variant.trained else MANY_FILES
     by_channels: dict[tuple[str, ...], list[Series]] = {}
     for each in sorted(series, key=lambda each: -len(each.labels)):
         by_channels.setdefault(each.table.channels, []).append(each)
@@ -84,11 +87,23 @@ def done(plan: Plan, todo: Sequence[Piece], processes: int) -> Iterator[Piece]:
     if processes == 1:
         yield from (_do(plan, piece) for piece in todo)
         return
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_end_with_parent) as pool:
         pending: set[Future[Piece]] = {pool.submit(_do, plan, piece) for piece in todo}
         while pending:
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in finished)
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it does, however that came about."""
+    threading.Thread(target=_wait_for_parent, name="parent", daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _do(plan: Plan, piece: Piece) -> Piece:
