@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, get_args, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 from benchmarks.accuracy.corpora import Series
 from benchmarks.accuracy.outcome import Outcome
 from daemon import alerts
-from daemon.alert_events import AlertEvent
+from daemon.alert_events import AlertEvent, Group
 from daemon.commands.backtest import BLOCK_ROWS, _Run
 from daemon.config import GroupConfig
-from daemon.engine import step
+from daemon.engine import Part, step
 from daemon.types import TopicPartition
 from detectors import adopt, channels, scoring, threshold
 from detectors.settings import ModelSettings
+from detectors.slab import Delta
 
-COLUMN_OF_MODEL = channels.NAMES.index("model")
+STREAM: Final = np.arange(1)  # the slot of the one stream in a run's slab
+COLUMN_OF_MODEL: Final = channels.NAMES.index("model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def architectures() -> tuple[str, ...]:
 
 def group_for(group: GroupConfig, series: Series, variant: Variant, seed: int) -> GroupConfig:
     """Return the settings that run `variant` on `series`: the group's, with the file's channels and this seed."""
-    training = group.training.model_copy(update={"seed": seed, "enabled": variant.trained})
+    training = group.training.model_copy(update={"seed": seed})
     changed: dict[str, Any] = {"channels": series.table.channels, "training": training}
     if variant.architecture:
         changed["model"] = group.model.model_copy(update={"architecture": variant.architecture})
@@ -57,40 +59,65 @@ def group_for(group: GroupConfig, series: Series, variant: Variant, seed: int) -
 
 def run(series: Sequence[Series], group: GroupConfig, variant: Variant, seed: int) -> Iterator[Outcome]:
     """Score `series`, all with the same channels, as the backtest would score each of them; yield in their order."""
-    runs = [_Run(group_for(group, each, variant, seed), each.table, lambda _share, _text: None) for each in series]
+    files = [_File.of(each, group_for(group, each, variant, seed)) for each in series]
     score = _alone if variant.alone else _together
-    outcomes = [_Columns.empty(len(each.table.times_ms)) for each in series]
-    if not variant.trained:
-        score(runs, outcomes, [(0, len(each.table.times_ms)) for each in series])
-    elif series[0].train_rows:
-        for each, one in zip(series, runs, strict=True):
-            one.train(each.train_rows)
-        score(runs, outcomes, [(0, len(each.table.times_ms)) for each in series])
-    else:
-        first = group.training.min_samples
-        score(runs, outcomes, [(0, min(first, len(each.table.times_ms))) for each in series])
-        for each, one in zip(series, runs, strict=True):
-            if first < len(each.table.times_ms):
-                one.train(first)
-        later = [i for i, each in enumerate(series) if first < len(each.table.times_ms)]
-        ranges = [(first, len(series[i].table.times_ms)) for i in later]
-        score([runs[i] for i in later], [outcomes[i] for i in later], ranges)
-    yield from (columns.outcome() for columns in outcomes)
+    for share in _shares(files):
+        if not variant.trained:
+            score(share, None)
+            continue
+        # with a training part a file is trained before its first row is scored, as the backtest does it
+        first = max(group.training.min_samples, 1)
+        if not share[0].series.train_rows:
+            score(share, first)
+        for file in share:
+            file.train(file.series.train_rows or first)
+        score([file for file in share if file.at < file.rows], None)
+    yield from (file.outcome() for file in files)
 
 
 @dataclass(slots=True)
-class _Columns:
-    """An outcome under construction."""
+class _File:
+    """One file, its run, and its outcome as far as it has come."""
 
+    series: Series
+    run: _Run
     score: NDArray[np.float64]
     opened: NDArray[np.bool_]
     alarmed: NDArray[np.bool_]
+    at: int = 0  # the next row to be scored
+    trained: bool = False
 
     @classmethod
-    def empty(cls, rows: int) -> _Columns:
-        return cls(np.full(rows, np.nan), np.zeros(rows, dtype=bool), np.zeros(rows, dtype=bool))
+    def of(cls, series: Series, group: GroupConfig) -> _File:
+        """Return a file of which nothing has been scored."""
+        rows = len(series.labels)
+        nothing = np.zeros(rows, dtype=bool)
+        run = _Run(group, series.table, lambda _share, _text: None)
+        return cls(series, run, np.full(rows, np.nan), nothing, nothing.copy())
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self.score)
+
+    @property
+    def group(self) -> Group:
+        """The group with what scores from now on."""
+        return self.run._group
+
+    def train(self, rows: int) -> None:
+        """Learn from the first `rows`, unless there are none after them."""
+        if self.at < self.rows:
+            self.run.train(rows)
+            self.trained = True
+
+    def part(self, rows: int) -> Part:
+        """Return the next so many rows, which are then behind."""
+        begin, self.at = self.at, self.at + rows
+        return self.run._part(slice(begin, self.at))
 
     def outcome(self) -> Outcome:
+        """Return what has been found."""
         return Outcome(np.nan_to_num(self.score, nan=0.0), self.opened, self.alarmed)
 
 
@@ -105,96 +132,96 @@ class SideBySide:
         if any(len(column) != len(self._networks) for column in columns):
             raise ValueError(f"{len(columns[0])} rows for {len(self._networks)} networks")
         each = [network.advance(*(column[i : i + 1] for column in columns)) for i, network in enumerate(self._networks)]
-        kind = type(each[0])
-        return kind(**{name.name: np.concatenate([getattr(one, name.name) for one in each]) for name in fields(kind)})
+        names = [name.name for name in fields(each[0])]
+        return type(each[0])(**{name: _joined([getattr(one, name) for one in each]) for name in names})
 
     def rebuild(self, *columns: NDArray[Any]) -> Any:  # noqa: ANN401
         """Nobody moves to these networks: each run has moved to its own."""
         raise NotImplementedError
 
 
-Ranges = Sequence[tuple[int, int]]
+def _joined(columns: Sequence[Any]) -> Any:  # noqa: ANN401
+    return None if columns[0] is None else np.concatenate(columns)
 
 
-def _blocks(runs: Sequence[_Run], ranges: Ranges) -> Iterator[tuple[list[int], list[slice]]]:
-    """Yield which runs have a next block, and its rows; within a block all go on to its end or to their own."""
-    # a row without any value never reaches the network, so nobody may stand beside it
-    gaps = [not np.isfinite(run._table.values).any(axis=1).all() for run in runs]
-    for lonely in (i for i, gap in enumerate(gaps) if gap):
-        yield from (([lonely], [rows]) for rows in _slices(*ranges[lonely]))
-    many = [i for i, gap in enumerate(gaps) if not gap]
-    at = {i: ranges[i][0] for i in many}
-    while living := [i for i in many if at[i] < ranges[i][1]]:
-        length = min(BLOCK_ROWS, *(ranges[i][1] - at[i] for i in living))
-        yield living, [slice(at[i], at[i] + length) for i in living]
-        at.update({i: at[i] + length for i in living})
+def _shares(files: Sequence[_File]) -> Iterator[list[_File]]:
+    """Yield files that may stand side by side: one with a row that holds no value stands alone.
+
+    Such a row never reaches the network, and those beside it would be taken for its own.
+    """
+    whole = [file for file in files if np.isfinite(file.series.table.values).any(axis=1).all()]
+    if whole:
+        yield whole
+    yield from ([file] for file in files if file not in whole)
 
 
-def _slices(begin: int, end: int) -> Iterator[slice]:
-    return (slice(start, min(start + BLOCK_ROWS, end)) for start in range(begin, end, BLOCK_ROWS))
-
-
-def _joint(runs: Sequence[_Run]) -> Any:  # noqa: ANN401
-    """Return one group whose network is that of every run, or theirs when they all have the same."""
-    group = runs[0]._group
-    if group.detector.network is None or all(run._trained_at is None for run in runs):
+def _joint(files: Sequence[_File]) -> Group:
+    """Return one group whose network is that of every file, or theirs when they all have the same."""
+    group = files[0].group
+    if group.detector.network is None or not files[0].trained:
         return group
-    network = SideBySide([run._group.detector.network for run in runs])
+    network = SideBySide([file.group.detector.network for file in files])
     return replace(group, detector=replace(group.detector, network=network))
 
 
-def _together(runs: Sequence[_Run], outcomes: Sequence[_Columns], ranges: Ranges) -> None:
-    """Move the runs through the engine's step, block by block."""
-    for living, rows in _blocks(runs, ranges):
-        parts = [
-            replace(runs[i]._part(each), partition=TopicPartition("backtest", i))
-            for i, each in zip(living, rows, strict=True)
-        ]
-        caused = step([(_joint([runs[i] for i in living]), parts)])
+def _blocks(files: Sequence[_File], end: int | None) -> Iterator[tuple[list[_File], list[Part]]]:
+    """Yield the files that have rows before `end`, and their next block of rows, equally long for all."""
+    ends = [file.rows if end is None else min(end, file.rows) for file in files]
+    while living := [(file, stop) for file, stop in zip(files, ends, strict=True) if file.at < stop]:
+        length = min(BLOCK_ROWS, *(stop - file.at for file, stop in living))
+        yield [file for file, _ in living], [file.part(length) for file, _ in living]
+
+
+def _together(files: Sequence[_File], end: int | None) -> None:
+    """Move the files through the engine's step, block by block."""
+    for living, parts in _blocks(files, end):
+        told_apart = [replace(part, partition=TopicPartition("file", i)) for i, part in enumerate(parts)]
+        caused = step([(_joint(living), told_apart)])
         for slab, delta in caused.deltas:
             slab.apply(delta)
-        for i, each, scores in zip(living, rows, caused.scores, strict=True):
-            outcomes[i].score[each] = scores.score
-            _mark(outcomes[i], each, [event for event in caused.alerts if event.source.partition == i])
+        for i, (file, part, scores) in enumerate(zip(living, parts, caused.scores, strict=True)):
+            file.score[part.samples.offsets] = scores.score
+            _mark(file, part, [event for event in caused.alerts if event.source.partition == i])
 
 
-def _mark(columns: _Columns, rows: slice, events: Sequence[AlertEvent]) -> None:
+def _mark(file: _File, part: Part, events: Sequence[AlertEvent]) -> None:
     """Note where alerts opened in a block, and which of its rows lie under an open one."""
-    alarmed = bool(columns.alarmed[rows.start - 1]) if rows.start else False
-    columns.alarmed[rows] = alarmed
+    begin, end = int(part.samples.offsets[0]), int(part.samples.offsets[-1]) + 1
+    file.alarmed[begin:end] = begin > 0 and file.alarmed[begin - 1]
     for event in events:
         at = event.source.last_offset
         if event.rule != "silence" and at is not None and event.change != "update":
-            columns.alarmed[at : rows.stop] = event.change == "open"
-            columns.opened[at] |= event.change == "open"
+            file.alarmed[at:end] = event.change == "open"
+            file.opened[at] |= event.change == "open"
 
 
-def _alone(runs: Sequence[_Run], outcomes: Sequence[_Columns], ranges: Ranges) -> None:
-    """Move the runs through the detector and the alerts' table, with the network's error as the whole surprise."""
-    for living, slices in _blocks(runs, ranges):
-        detector = _joint([runs[i] for i in living]).detector
-        rows = np.concatenate([_row(runs[i]) for i in living])
-        for at in zip(*(range(each.start, each.stop) for each in slices), strict=True):
-            times_ms = np.array([runs[i]._times_ms[t] for i, t in zip(living, at, strict=True)])
-            values = np.stack([runs[i]._table.values[t] for i, t in zip(living, at, strict=True)])
+def _alone(files: Sequence[_File], end: int | None) -> None:
+    """Move the files through the detector and the alerts' table, with the network's error as the whole surprise."""
+    for living, parts in _blocks(files, end):
+        detector = _joint(living).detector
+        rows = np.concatenate([_row(part) for part in parts])
+        times_ms = np.stack([part.samples.times_ms for part in parts])  # (n, T)
+        values = np.stack([part.samples.values for part in parts])  # (n, T, D)
+        for step_number in range(times_ms.shape[1]):
             shielded = alerts.protected(detector.settings.alert, rows)
-            scored = scoring.score(detector, rows, times_ms, values, shielded)
+            scored = scoring.score(detector, rows, times_ms[:, step_number], values[:, step_number], shielded)
             surprise = scored.decades[:, COLUMN_OF_MODEL]
             alone = threshold.score(detector.settings.threshold, rows, surprise)
             alone[np.isnan(scored.score)] = np.nan
-            moved = alerts.advance(detector.settings.alert, rows, times_ms, alone, np.zeros(len(rows), dtype=bool))
+            nothing = np.zeros(len(rows), dtype=bool)
+            moved = alerts.advance(detector.settings.alert, rows, times_ms[:, step_number], alone, nothing)
             if moved.accepted.any():
                 rows[moved.accepted] = adopt.accept_level(rows[moved.accepted])
-            for n, (i, t) in enumerate(zip(living, at, strict=True)):
-                outcomes[i].score[t] = alone[n]
-                outcomes[i].opened[t] = moved.opened[n]
-                outcomes[i].alarmed[t] = rows["alert_phase"][n] >= alerts.FIRING
-        for n, i in enumerate(living):
-            runs[i]._slab._rows[0] = rows[n]
+            for i, (file, part) in enumerate(zip(living, parts, strict=True)):
+                at = part.samples.offsets[step_number]
+                file.score[at], file.opened[at] = alone[i], moved.opened[i]
+                file.alarmed[at] = rows["alert_phase"][i] >= alerts.FIRING
+        for i, part in enumerate(parts):
+            part.slab.apply(Delta(STREAM, rows[i : i + 1]))
 
 
-def _row(run: _Run) -> NDArray[np.void]:
-    rows = run._slab.take(np.arange(1))
+def _row(part: Part) -> NDArray[np.void]:
+    rows = part.slab.take(STREAM)
     if rows["samples"][0] == 0:
         scoring.clear(rows)
     return rows

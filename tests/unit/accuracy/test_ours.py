@@ -25,6 +25,11 @@ def group() -> GroupConfig:
     return loads(CONFIG, "test", {}).groups[0]
 
 
+def untrained() -> GroupConfig:
+    """The same, for streams that never see enough to be trained."""
+    return loads(CONFIG.replace("min_samples: 120", "min_samples: 100000"), "test", {}).groups[0]
+
+
 def with_a_hole() -> Series:
     values = waves(130, 2, 3)
     values[70:72] = np.nan  # these rows reach no network, so the file cannot stand beside others
@@ -43,7 +48,8 @@ def test_files_side_by_side_score_as_the_backtest_scores_each(variant: Variant, 
     assert len(outcomes) == len(given)
     opened = 0
     for each, outcome in zip(given, outcomes, strict=True):
-        alone = backtest(ours.group_for(group(), each, variant, 1), each.table, train_rows if variant.trained else 0)
+        settings = ours.group_for(group() if variant.trained else untrained(), each, variant, 1)
+        alone = backtest(settings, each.table, train_rows)
         assert np.array_equal(outcome.score, np.nan_to_num(alone.score))
         assert np.array_equal(outcome.opened, alone.opened)
         assert not (outcome.opened & ~outcome.alarmed).any()
