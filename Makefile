@@ -76,7 +76,7 @@ docs: $(STAMP) ## write the generated pages and config/schema.json anew
 	$(BIN)/python -m daemon.config .
 	$(BIN)/python -c 'import pathlib, daemon.metrics as m; pathlib.Path("docs/metrics.md").write_text(m.reference(), "utf-8")'
 
-accuracy: $(STAMP) ## every detector over the public corpora in DATA=DIR; ARGS="--only nab --detectors ours,var --seeds 1" for a look
+accuracy: $(STAMP) ## every detector over the public corpora in DATA=DIR; ARGS="--only nab --seeds 1 ..." (benchmarks/README.md)
 	@[ -n "$(DATA)" ] || { echo "make accuracy DATA=DIR: name a directory with nab, asd, smd and skab, or some of them" >&2; exit 2; }
 	@$(BIN)/python -m benchmarks.accuracy "$(DATA)" $(ARGS)
 

@@ -145,4 +145,12 @@ def _segments(columns: Columns, series: Sequence[Series], outcomes: Sequence[Out
     ]
     columns.add("recall", [(one.caught, one.stretches) for one in found])
     columns.add("recall opened", [(one.caught, one.stretches) for one in fresh])
-    columns.add("false/1440", [(one.false_segments, day) for one, day in zip(found, days, strict=True)])
+    false = [(one.false_segments, day) for one, day in zip(found, days, strict=True)]
+    columns.add("false/1440", false)
+    columns.add("worst false/1440", _only_worst(false))
+
+
+def _only_worst(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the pair of the file with the highest ratio; the others count for nothing."""
+    worst = max(range(len(pairs)), key=lambda i: pairs[i][0] / pairs[i][1])
+    return [pair if i == worst else (0.0, 0.0) for i, pair in enumerate(pairs)]

@@ -49,7 +49,7 @@ FOOT: Final = """
   without labels, by the samples under an open alert or by those with a score of at least 1.
 - **recall**: labelled stretches during which an alert was open; **recall opened**: in which one opened.
 - **false/1440**: alerts that touched no labelled sample, for every 1,440 samples; on NAB, those that opened outside the
-  windows.
+  windows. **worst**: on the file where it is highest.
 - **F1, FAR, MAR** (SKAB): samples with a score of at least 1, all files together; in per cent, how many of the good
   ones were flagged and how many of the bad ones were not.
 
