@@ -10,15 +10,17 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from benchmarks.accuracy import corpora, packages, table, words
-from benchmarks.accuracy.catalogue import Detector, catalogue, code_checksums
+from benchmarks.accuracy.catalogue import Detector, catalogue, code_checksums, scorers_checksum
 from benchmarks.accuracy.corpora import Series
-from benchmarks.accuracy.measures import Measure, measured
+from benchmarks.accuracy.measures import Columns, Measure, measured, over_seeds
 from benchmarks.accuracy.outcome import Outcome
 from benchmarks.accuracy.page import page
+from benchmarks.accuracy.store import Key
 from benchmarks.accuracy.work import Plan, done, pieces
 from daemon.config import defaults, load
 from daemon.plots import PlotsMissing
@@ -99,16 +101,18 @@ def _results(
     plan: Plan, detectors: Sequence[Detector], series: Sequence[Series], seeds: int
 ) -> dict[str, dict[str, Measure]]:
     """Return the measures of every detector on one corpus."""
+    alert = plan.group.detector().alert
+    scorers = f"{scorers_checksum()} {alert}"
     found = {}
     for detector in detectors:
-        by_seed = [_outcomes(plan, detector, seed, series) for seed in range(seeds if detector.seeded else 1)]
-        found[detector.name] = measured(plan.group.detector().alert, series, by_seed)
+        keys = [plan.key(detector, seed) for seed in range(seeds if detector.seeded else 1)]
+        columns = [plan.store.columns(key, series, scorers, partial(_measure, plan, key, series)) for key in keys]
+        found[detector.name] = over_seeds(columns)
     return found
 
 
-def _outcomes(plan: Plan, detector: Detector, seed: int, series: Sequence[Series]) -> list[Outcome]:
-    key = plan.key(detector, seed)
-    return [plan.store.get(key, each) for each in series]
+def _measure(plan: Plan, key: Key, series: Sequence[Series]) -> Columns:
+    return measured(plan.group.detector().alert, series, [plan.store.get(key, each) for each in series])
 
 
 def _write_page(

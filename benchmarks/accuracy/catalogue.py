@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -21,6 +22,7 @@ CODE: Final[dict[Kind, tuple[str, ...]]] = {
     "baseline": ("detectors/*.py", "daemon/alerts.py"),
     "package": ("detectors/*.py", "daemon/alerts.py"),
 }
+SCORERS: Final = ("measures.py", "ranges.py", "windows.py", "pipeline.py")
 TAIL_CODE: Final = ("tail.py", "epochs.py", "threshold.py", "settings.py", "channels.py", "slab.py")
 OWN_CODE: Final[dict[Kind, tuple[str, ...]]] = {
     "ours": ("ours.py",),
@@ -59,8 +61,16 @@ def code_checksum(kind: Kind) -> str:
     found = [path for pattern in CODE[kind] for path in sorted(ROOT.glob(pattern))]
     if kind != "ours":
         found = [path for path in found if path.parent.name != "detectors" or path.name in TAIL_CODE]
-    found += [ROOT / HERE / name for name in OWN_CODE[kind]]
-    trees = [ast.dump(ast.parse(path.read_text("utf-8"))) for path in found]
+    return _checksum(found + [ROOT / HERE / name for name in OWN_CODE[kind]])
+
+
+def scorers_checksum() -> str:
+    """Return a text that changes when the code that measures outcomes does."""
+    return _checksum([ROOT / HERE / name for name in SCORERS] + [ROOT / "daemon" / "alerts.py"])
+
+
+def _checksum(paths: Sequence[Path]) -> str:
+    trees = [ast.dump(ast.parse(path.read_text("utf-8"))) for path in paths]
     return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:12]
 
 

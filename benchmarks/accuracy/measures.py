@@ -41,35 +41,39 @@ class Measure:
         return float(np.median(self.values))
 
 
+Pairs = list[tuple[float, float]]
+"""Numerator and denominator of each file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Measures under construction: for each name, pairs of one seed's files."""
+    """What is measured of one seed's outcomes on one corpus: pairs by the measure's name."""
 
-    pairs: dict[str, list[list[tuple[float, float]]]] = field(default_factory=dict)
+    pairs: dict[str, Pairs] = field(default_factory=dict)
 
     def add(self, name: str, of_files: Sequence[tuple[float, float]]) -> None:
-        """Take in one seed's numerators and denominators; a pair that is not a number counts for nothing."""
-        sound = [pair if np.isfinite(pair).all() else (0.0, 0.0) for pair in of_files]
-        self.pairs.setdefault(name, []).append(sound)
-
-    def measures(self) -> dict[str, Measure]:
-        """Return what has been taken in."""
-        arrays = {name: np.array(seeds) for name, seeds in self.pairs.items()}
-        return {name: Measure(array[..., 0], array[..., 1]) for name, array in arrays.items()}
+        """Take in a measure; a pair that is not a number counts for nothing."""
+        self.pairs[name] = [
+            (float(above), float(below)) if np.isfinite((above, below)).all() else (0.0, 0.0)
+            for above, below in of_files
+        ]
 
 
-def measured(
-    alert: AlertSettings, series: Sequence[Series], by_seed: Sequence[Sequence[Outcome]]
-) -> dict[str, Measure]:
-    """Return every measure of a corpus by its name, from the outcomes of one detector, a list for each seed."""
+def measured(alert: AlertSettings, series: Sequence[Series], outcomes: Sequence[Outcome]) -> Columns:
+    """Return every measure of a corpus, from one detector's outcomes with one seed."""
     columns = Columns()
-    for outcomes in by_seed:
-        if series[0].corpus == "nab":
-            _windows(columns, alert, series, outcomes)
-        else:
-            _ranges(columns, series, outcomes)
-            _segments(columns, series, outcomes)
-    return columns.measures()
+    if series[0].corpus == "nab":
+        _windows(columns, alert, series, outcomes)
+    else:
+        _ranges(columns, series, outcomes)
+        _segments(columns, series, outcomes)
+    return columns
+
+
+def over_seeds(seeds: Sequence[Columns]) -> dict[str, Measure]:
+    """Return the measures of all seeds together, by name."""
+    arrays = {name: np.array([columns.pairs[name] for columns in seeds]) for name in seeds[0].pairs}
+    return {name: Measure(array[..., 0], array[..., 1]) for name, array in arrays.items()}
 
 
 # NAB

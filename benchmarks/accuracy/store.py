@@ -1,15 +1,21 @@
-"""Outcomes that are kept between runs: one file for each detector, seed, series, setting and state of the code."""
+"""Outcomes that are kept between runs: one file for each detector, seed, series, setting and state of the code.
+
+So are their measures, for each corpus.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.accuracy.corpora import Series
+from benchmarks.accuracy.measures import Columns
 from benchmarks.accuracy.outcome import Outcome
 
 
@@ -52,3 +58,16 @@ class Store:
         """Return the outcome of `series`."""
         with np.load(self.path(key, series)) as held:
             return Outcome(held["score"], held["opened"], held["alarmed"])
+
+    def columns(self, key: Key, series: Sequence[Series], scorers: str, measure: Callable[[], Columns]) -> Columns:
+        """Return the measures of one corpus, measured now if the same outcomes never were by the same `scorers`."""
+        told = "\n".join([scorers, *(self.path(key, each).name for each in series)])
+        path = self._folder / "measures" / f"{key.detector}-{key.seed}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        if path.exists():
+            return Columns({name: [(a, b) for a, b in pairs] for name, pairs in json.loads(path.read_bytes()).items()})
+        found = measure()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(json.dumps(found.pairs), "utf-8")
+        unfinished.replace(path)
+        return found
