@@ -47,8 +47,7 @@ def cut_forest(z: F, _fit_rows: int, seed: int) -> F:
     """Return the displacements that a robust random cut forest of the last samples sees in the next one."""
     import rrcf
 
-    np.random.seed(seed)  # noqa: NPY002  # the package draws from there
-    trees: list[Any] = [rrcf.RCTree() for _ in range(TREES_CUT)]
+    trees: list[Any] = [rrcf.RCTree(random_state=seed * TREES_CUT + i) for i in range(TREES_CUT)]
     scores = np.zeros(len(z))
     for t, point in enumerate(z):
         for tree in trees:
