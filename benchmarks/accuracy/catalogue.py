@@ -25,7 +25,7 @@ CODE: Final[dict[Kind, tuple[str, ...]]] = {
 SCORERS: Final = ("measures.py", "ranges.py", "windows.py", "pipeline.py")
 TAIL_CODE: Final = ("tail.py", "epochs.py", "threshold.py", "settings.py", "channels.py", "slab.py")
 OWN_CODE: Final[dict[Kind, tuple[str, ...]]] = {
-    "ours": ("ours.py",),
+    "ours": ("ours.py", "pipeline.py"),
     "baseline": ("pipeline.py", "baselines.py"),
     "package": ("pipeline.py", "baselines.py", "packages.py", "foreign.py"),
 }

@@ -7,7 +7,7 @@ the last bit (tests hold it to that).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, get_args, get_type_hints
 
@@ -16,18 +16,17 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy.corpora import Series
 from benchmarks.accuracy.outcome import Outcome
-from daemon import alerts
 from daemon.alert_events import AlertEvent, Group
-from daemon.commands.backtest import BLOCK_ROWS, _Run
+from daemon.commands.backtest import BLOCK_ROWS, Run
 from daemon.config import GroupConfig
 from daemon.engine import Part, step
 from daemon.types import TopicPartition
-from detectors import adopt, channels, scoring, threshold
+from detectors import channels, scoring
+from detectors.scoring import Scored
 from detectors.settings import ModelSettings
 from detectors.slab import Delta
 
 STREAM: Final = np.arange(1)  # the slot of the one stream in a run's slab
-COLUMN_OF_MODEL: Final = channels.NAMES.index("model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Variant:
 
     trained: bool = True  # otherwise the fixed random weights of the first hours go on
     architecture: str = ""  # other than the shipped one
-    alone: bool = False  # nothing but the network's error, through the same tail and alarm logic
+    alone: bool = False  # nothing but the forecasts' errors, through the tail that the others go through
 
 
 def architectures() -> tuple[str, ...]:
@@ -60,19 +59,32 @@ def group_for(group: GroupConfig, series: Series, variant: Variant, seed: int) -
 def run(series: Sequence[Series], group: GroupConfig, variant: Variant, seed: int) -> Iterator[Outcome]:
     """Score `series`, all with the same channels, as the backtest would score each of them; yield in their order."""
     files = [_File.of(each, group_for(group, each, variant, seed)) for each in series]
-    score = _alone if variant.alone else _together
+    _walk(files, group, variant, _together)
+    yield from (file.outcome() for file in files)
+
+
+def forecast_errors(
+    series: Sequence[Series], group: GroupConfig, variant: Variant, seed: int
+) -> list[NDArray[np.float64]]:
+    """Return how far off the network's forecasts are, one (T,) for each of `series`: nothing else of the product."""
+    files = [_File.of(each, group_for(group, each, variant, seed)) for each in series]
+    _walk(files, group, variant, _measure)
+    return [np.nan_to_num(file.score, nan=0.0) for file in files]
+
+
+def _walk(files: Sequence[_File], group: GroupConfig, variant: Variant, move: Move) -> None:
+    """Move all files to their ends, and train them where the backtest would."""
     for share in _shares(files):
         if not variant.trained:
-            score(share, None)
+            move(share, None)
             continue
         # with a training part a file is trained before its first row is scored, as the backtest does it
         first = max(group.training.min_samples, 1)
         if not share[0].series.train_rows:
-            score(share, first)
+            move(share, first)
         for file in share:
             file.train(file.series.train_rows or first)
-        score([file for file in share if file.at < file.rows], None)
-    yield from (file.outcome() for file in files)
+        move([file for file in share if file.at < file.rows], None)
 
 
 @dataclass(slots=True)
@@ -80,7 +92,7 @@ class _File:
     """One file, its run, and its outcome as far as it has come."""
 
     series: Series
-    run: _Run
+    run: Run
     score: NDArray[np.float64]
     opened: NDArray[np.bool_]
     alarmed: NDArray[np.bool_]
@@ -92,7 +104,7 @@ class _File:
         """Return a file of which nothing has been scored."""
         rows = len(series.labels)
         nothing = np.zeros(rows, dtype=bool)
-        run = _Run(group, series.table, lambda _share, _text: None)
+        run = Run(group, series.table, lambda _share, _text: None)
         return cls(series, run, np.full(rows, np.nan), nothing, nothing.copy())
 
     @property
@@ -119,6 +131,10 @@ class _File:
     def outcome(self) -> Outcome:
         """Return what has been found."""
         return Outcome(np.nan_to_num(self.score, nan=0.0), self.opened, self.alarmed)
+
+
+Move = Callable[[Sequence[_File], "int | None"], None]
+"""What takes files up to a row, or to their ends."""
 
 
 class SideBySide:
@@ -195,29 +211,30 @@ def _mark(file: _File, part: Part, events: Sequence[AlertEvent]) -> None:
             file.opened[at] |= event.change == "open"
 
 
-def _alone(files: Sequence[_File], end: int | None) -> None:
-    """Move the files through the detector and the alerts' table, with the network's error as the whole surprise."""
+def _measure(files: Sequence[_File], end: int | None) -> None:
+    """Move the files through the detector, and keep how far off its forecasts were instead of scores."""
     for living, parts in _blocks(files, end):
         detector = _joint(living).detector
         rows = np.concatenate([_row(part) for part in parts])
         times_ms = np.stack([part.samples.times_ms for part in parts])  # (n, T)
         values = np.stack([part.samples.values for part in parts])  # (n, T, D)
-        for step_number in range(times_ms.shape[1]):
-            shielded = alerts.protected(detector.settings.alert, rows)
-            scored = scoring.score(detector, rows, times_ms[:, step_number], values[:, step_number], shielded)
-            surprise = scored.decades[:, COLUMN_OF_MODEL]
-            alone = threshold.score(detector.settings.threshold, rows, surprise)
-            alone[np.isnan(scored.score)] = np.nan
-            nothing = np.zeros(len(rows), dtype=bool)
-            moved = alerts.advance(detector.settings.alert, rows, times_ms[:, step_number], alone, nothing)
-            if moved.accepted.any():
-                rows[moved.accepted] = adopt.accept_level(rows[moved.accepted])
-            for i, (file, part) in enumerate(zip(living, parts, strict=True)):
-                at = part.samples.offsets[step_number]
-                file.score[at], file.opened[at] = alone[i], moved.opened[i]
-                file.alarmed[at] = rows["alert_phase"][i] >= alerts.FIRING
+        open_to_learn = np.zeros(len(rows), dtype=bool)
+        for column in range(times_ms.shape[1]):
+            scored = scoring.score(detector, rows, times_ms[:, column], values[:, column], open_to_learn)
+            error = _forecast_error(scored)
+            error[rows["model_samples"] <= scoring.MEASURED_SAMPLES] = 1.0  # as large as usual, which is not known yet
+            for file, part, one in zip(living, parts, error, strict=True):
+                file.score[part.samples.offsets[column]] = one
         for i, part in enumerate(parts):
             part.slab.apply(Delta(STREAM, rows[i : i + 1]))
+
+
+def _forecast_error(scored: Scored) -> NDArray[np.float64]:
+    """Return how far off (n,) the forecasts were, in usual errors: for several channels, the mean of the squares."""
+    away = np.nan_to_num(3.0 * (scored.level - scored.expected) / scored.margin)
+    square = np.minimum(away**2, channels.SQUARE_MAX).mean(axis=1)
+    result: NDArray[np.float64] = np.sqrt(square) if away.shape[1] == 1 else square
+    return result
 
 
 def _row(part: Part) -> NDArray[np.void]:

@@ -47,12 +47,13 @@ def thinned(y: F, places: int = PLACES) -> tuple[F, F]:
 def picture(series: Series, outcomes: Mapping[str, Outcome]) -> str:
     """Return one file as an SVG document: its values and, for each detector, its score with the alerts."""
     judged = float(series.judged_from)
-    panels = [Panel("value (labelled: shaded)", _values(series), [(float(a), float(b)) for a, b in series.spans])]
+    spans = [(float(a), float(b)) for a, b in series.spans]
+    panels = [Panel("value (labelled: shaded)", _values(series), spans=spans)]
     for name, outcome in outcomes.items():
         x, y = thinned(np.minimum(outcome.score, SCORE_SHOWN_MAX))
         opened = [float(row) for row in np.flatnonzero(outcome.opened)]
-        spans = [(float(a), float(b)) for a, b in series.spans]
-        panels.append(Panel(f"score: {name} ({len(opened)} alerts)", [Line(name, x, y)], spans, opened, [1.0]))
+        title = f"score: {name} ({len(opened)} alerts)"
+        panels.append(Panel(title, [Line(name, x, y)], spans=spans, marks=opened, levels=[1.0]))
     return svg(panels, title=f"{series.name} (judged from row {judged:.0f})", x_name="row")
 
 

@@ -53,7 +53,8 @@ def _one(settings: DetectorSettings, rows: Row, error: F) -> tuple[F, NDArray[np
     shielded = alerts.protected(settings.alert, rows)
     columns = np.zeros((len(rows), len(channels.NAMES)))
     columns[:, 0] = error
-    smooth = channels.smoothed(rows, columns)[:, : channels.SCALES]
+    seen = np.repeat(rows["samples"].astype(np.float64)[:, None], channels.UNITS, axis=1)
+    smooth = channels.smoothed(rows, columns, seen)[:, : channels.SCALES]
     surprise = tail.decades(rows["tail"], smooth).mean(axis=1)
     score = threshold.score(settings.threshold, rows, surprise)
     score[rows["samples"] < settings.warmup_samples] = 0.0

@@ -117,6 +117,9 @@ def _do(plan: Plan, piece: Piece) -> Piece:
 def _outcomes(plan: Plan, piece: Piece) -> Iterator[Outcome]:
     settings = plan.group.detector()
     match piece.detector.kind:
+        case "ours" if piece.detector.variant.alone:
+            errors = ours.forecast_errors(piece.series, plan.group, piece.detector.variant, piece.seed)
+            yield from through_tail(settings, errors, piece.series[0].table.values.shape[1])
         case "ours":
             yield from ours.run(piece.series, plan.group, piece.detector.variant, piece.seed)
         case "baseline":
