@@ -62,7 +62,7 @@ def _one(settings: DetectorSettings, rows: Row, error: F) -> tuple[F, NDArray[np
     moved = alerts.advance(settings.alert, rows, np.zeros(len(rows), dtype=np.int64), score, nothing)
     samples = rows["samples"].astype(np.float64)
     rows["shielded"] = np.where(shielded, rows["shielded"] + 1.0, 0.0)
-    learning = rows["shielded"] <= scoring.SHIELDED_TAIL_SAMPLES
+    learning = np.repeat(rows["shielded"][:, None] <= scoring.SHIELDED_TAIL_SAMPLES, channels.SCALES, axis=1)
     halving = np.broadcast_to(tail.halves(samples[:, None] + 1.0), smooth.shape)
     tail.learn(rows["tail"], smooth, learning, halving)
     threshold.learn(settings.threshold, rows, surprise, samples, ~shielded)
