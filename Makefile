@@ -71,6 +71,7 @@ lock: $(STAMP) ## resolve requirements/*.txt anew from pyproject.toml; UPGRADE=1
 
 docs: $(STAMP) ## write the generated pages and config/schema.json anew
 	$(BIN)/python -m daemon.config .
+	$(BIN)/python -c 'import pathlib, daemon.formats as f, daemon.formats.page as p; pathlib.Path("docs/formats.md").write_text(p.page(f.FORMATS.values()), "utf-8")'
 	$(BIN)/python -c 'import pathlib, daemon.metrics as m; pathlib.Path("docs/metrics.md").write_text(m.reference(), "utf-8")'
 
 wheel: $(STAMP) ## build dist/longwatch-*.whl

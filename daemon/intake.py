@@ -10,7 +10,7 @@ import numpy as np
 
 from daemon.engine import Evicted, Part, Samples
 from daemon.eviction import Ages, Gathered
-from daemon.formats.point import Format, Malformed, Point
+from daemon.formats.point import NO_TIME, Format, Malformed, Point
 from daemon.state import PartitionState
 from daemon.stream_keys import stream_key
 from daemon.types import Record, Rejected, TopicPartition
@@ -100,7 +100,7 @@ class Intake:
             return Malformed("empty", "the record has no value")
         if len(value) > self._limits.record_bytes_max:
             return Malformed("oversized", f"{len(value)} bytes, at most {self._limits.record_bytes_max} are read")
-        points = self._decoder.decode(value)
+        points = _timed(self._decoder.decode(value), record.timestamp)
         if isinstance(points, Malformed) or not points:
             return points
         latest_ms = max(point.time_ms for point in points)
@@ -128,6 +128,15 @@ class Intake:
             wanted = [name for name in group.channels if name in point.fields]
             return [(group, stream_key(point.name, point.labels), tuple(group.channels))] if wanted else []
         return [(group, stream_key(point.name, _field_labels(point.labels, name)), (name,)) for name in point.fields]
+
+
+def _timed(points: Sequence[Point] | Malformed, record_ms: int) -> Sequence[Point] | Malformed:
+    """Return the points with the record's own time where the payload does not say theirs."""
+    if isinstance(points, Malformed) or all(point.time_ms != NO_TIME for point in points):
+        return points
+    if record_ms < 0:
+        return Malformed("missing_field", "neither the payload nor the record has a time stamp")
+    return [point._replace(time_ms=record_ms) if point.time_ms == NO_TIME else point for point in points]
 
 
 def _shape(point: Point) -> tuple[object, ...]:

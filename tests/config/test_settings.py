@@ -19,7 +19,7 @@ from daemon.config.groups import (
     TrainingConfig,
 )
 from daemon.config.life import DriftConfig, TrialConfig
-from daemon.formats.json import FieldPaths
+from daemon.formats import FieldPaths
 from daemon.trial import TrialLimits
 from detectors.drift import DriftLimits
 from detectors.settings import (
