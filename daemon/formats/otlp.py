@@ -15,7 +15,6 @@ DELTA: Final = 1
 CUMULATIVE: Final = 2
 NO_VALUE: Final = 1  # flag of a point that says: there was a series here, and now there is none
 NESTING_MAX: Final = 16  # of an attribute's value
-SCOPE: Final = "otel_scope_name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,8 @@ class Walk:
                     yield from self._metric(metric, labels)
 
     def _scope(self, scope: Any) -> dict[str, str]:
-        if not scope:
-            return {}
-        return ({SCOPE: scope.name} if scope.name else {}) | self._labels(scope.attributes)
+        # its name would make every stream's own longer by a library's path, and change with that
+        return self._labels(scope.attributes) if scope else {}
 
     def _metric(self, metric: Any, shared: dict[str, str]) -> Iterator[Point | Malformed]:
         found = self._reading.data(metric)

@@ -192,7 +192,7 @@ def _data(metric: _Metric) -> tuple[str, Any] | None:
 
 def _wrapped(metric: str) -> str:
     resource = '{"attributes":[{"key":"host.name","value":{"stringValue":"a"}}]}'
-    scope = '{"name":"meter","version":"1"}'
+    scope = '{"name":"meter","attributes":[{"key":"zone","value":{"stringValue":"b"}}]}'
     return (
         f'{{"resourceMetrics":[{{"resource":{resource},"scopeMetrics":[{{"scope":{scope},"metrics":[{metric}]}}]}}]}}'
     )
@@ -202,7 +202,7 @@ def example_points() -> Sequence[tuple[str, str, Sequence[Point]]]:
     """Return what each example says, its JSON, and its points: those of otlp_proto, too."""
     at = '"timeUnixNano":"1700000000346000000"'
     cores = '"attributes":[{"key":"core","value":{"intValue":"3"}}]'
-    labels = {"host.name": "a", "otel_scope_name": "meter"}
+    labels = {"host.name": "a", "zone": "b"}
     core = labels | {"core": "3"}
     gauge: dict[str, Kind] = {"value": "gauge"}
 

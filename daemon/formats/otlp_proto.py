@@ -89,7 +89,7 @@ DEFINITION = Definition(
     " all that was ever observed: let the producer send deltas. With"
     " `partition_metrics_by_resource_attributes: true` the collector keys its records.",
     timestamps="nanoseconds, fixed; optional",
-    labels="attributes of the resource, the scope and the point (the last wins), `otel_scope_name`",
+    labels="attributes of the resource, the scope and the point, the last of which wins; not the scope's name",
     decoder=OtlpProtoFormat,
     examples=_examples,
 )

@@ -52,14 +52,15 @@ class RemoteWriteFormat:
     def decode(self, value: bytes) -> Sequence[Point] | Malformed:
         """Return the record's points, or why there are none."""
         try:
-            seen = self._request(self._bare(value))
+            bare = self._bare(value)
+            seen = self._request(bare)
         except _TooLarge:
             return Malformed("oversized", f"more than {MESSAGE_BYTES_MAX} bytes after decompression")
         except self._errors as error:
             return Malformed("undecodable", f"expected a WriteRequest ({self._told()}): {error}"[:DETAIL_CHARS_MAX])
         if seen.symbols or seen.timeseries_v2:
             return Malformed("undecodable", "remote write 2 is not read: let the producer send version 1")
-        if not seen.timeseries and not seen.metadata:
+        if bare and not seen.timeseries and not seen.metadata:  # Telegraf sends metrics that are all text as nothing
             return Malformed("empty", "a request without series")
         return gathered(self._points(seen))
 
@@ -153,7 +154,8 @@ def _examples() -> Sequence[Example]:
         Example("metadata alone", _packed(snappy, b"\x1a\x04\x08\x01\x12\x00"), ()),
         Example("version 2", _packed(snappy, b"\x22\x00\x22\x03job\x2a\x02\x0a\x00"), "undecodable"),
         Example("compressed where it should not be", _packed(snappy, plain), "undecodable", bare),
-        Example("a request without series", b"\x00", "empty"),
+        Example("nothing, as Telegraf writes a metric that has nothing but texts", b"\x00", ()),
+        Example("none of the parts of a request", _packed(snappy, b"\x32\x00"), "empty"),
         Example("a claim to become 4 GB", b"\xff\xff\xff\xff\x0f", "oversized"),
     )
 

@@ -122,4 +122,5 @@ def test_every_module_with_a_definition_is_a_format_of_its_own_name() -> None:
 
 def test_the_page_on_formats_is_fresh() -> None:
     written = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
-    assert written == page(FORMATS.values()), "run `make docs`"
+    is_fresh = written == page(FORMATS.values())
+    assert is_fresh, "run `make docs`"
