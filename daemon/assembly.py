@@ -102,7 +102,8 @@ def layouts(config: Config) -> dict[str, GroupLayout]:
 def intake(config: Config) -> Intake:
     """Return what turns records into samples."""
     limits = Limits(config.input.record_bytes_max, int(config.input.future_seconds_max * 1000))
-    return Intake(_format(config), [Selection(each) for each in config.groups], limits)
+    kinds = {each.name: each.values for each in config.groups if each.values != "auto"}
+    return Intake(_format(config), [Selection(each) for each in config.groups], limits, kinds)
 
 
 def _format(config: Config) -> Format:

@@ -46,7 +46,7 @@ PAIRS: list[tuple[type, type[BaseModel], set[str]]] = [
     (
         DetectorSettings,
         GroupConfig,
-        {"name", "select", "max_streams", "evict_after_seconds", "learning", "drift", "trial"},
+        {"name", "select", "values", "max_streams", "evict_after_seconds", "learning", "drift", "trial"},
     ),
 ]
 
