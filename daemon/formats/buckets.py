@@ -48,7 +48,8 @@ def quantile(buckets: Sequence[Bucket], share: float) -> float:
         below += bucket.count
     if not math.isfinite(last.lower) or not math.isfinite(last.upper):
         return _finite(last.lower if math.isfinite(last.lower) else last.upper)
-    return _finite(last.lower + (last.upper - last.lower) * min((rank - below) / last.count, 1.0))
+    inside = last.lower + (last.upper - last.lower) * ((rank - below) / last.count)
+    return _finite(min(inside, last.upper))  # the last bit may be beyond it
 
 
 def explicit(

@@ -15,6 +15,9 @@ from daemon.formats.definition import Definition, Example
 from daemon.formats.options import FieldPaths, Options
 from daemon.formats.point import NO_TIME, Malformed, Point, gathered, loads, numbers, stamp, text_labels, time_ms
 
+EMPTY = "an empty array"
+_Decoder = msgspec.json.Decoder[Any]
+
 
 class JsonFormat:
     """Decodes JSON records. The common shape goes through a typed decoder, everything else is looked at closely."""
@@ -22,22 +25,28 @@ class JsonFormat:
     def __init__(self, options: Options | None = None) -> None:
         self._options = options or Options()
         self.paths = self._options.fields
-        self._fast = _typed_decoder(self.paths)
+        self._fast = _typed_decoders(self.paths)
 
     def decode(self, value: bytes) -> Sequence[Point] | Malformed:
         """Return the record's points, or why there are none."""
         if self._fast is not None:
             try:
-                return self._plain(self._fast.decode(value))
+                return self._typed(value, *self._fast)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotPlain):
                 pass
         return self._slow(value)
 
-    def _plain(self, seen: Any) -> list[Point]:
+    def _typed(self, value: bytes, one: _Decoder, many: _Decoder) -> list[Point] | Malformed:
+        if value.startswith(b"["):
+            seen = many.decode(value)
+            return gathered(map(self._plain, seen)) if seen else Malformed("empty", EMPTY)
+        return [self._plain(one.decode(value))]
+
+    def _plain(self, seen: Any) -> Point:
         moment = NO_TIME if self._options.source == "record" else time_ms(seen.timestamp, self._options.unit)
         if isinstance(moment, Malformed) or seen.value is None:
             raise _NotPlain
-        return [Point(seen.name, seen.labels, moment, {"value": seen.value})]
+        return Point(seen.name, seen.labels, moment, {"value": seen.value})
 
     def _slow(self, value: bytes) -> list[Point] | Malformed:
         """Decode with care, to tell what exactly is wrong or to find the parts elsewhere."""
@@ -46,7 +55,7 @@ class JsonFormat:
             lines = value.strip().split(b"\n")
             return gathered(self._lines(lines)) if len(lines) > 1 else seen
         if seen == []:
-            return Malformed("empty", "an empty array")
+            return Malformed("empty", EMPTY)
         return gathered(self._point(item) for item in (seen if isinstance(seen, list) else [seen]))
 
     def _lines(self, lines: Sequence[bytes]) -> Iterator[Point | Malformed]:
@@ -90,7 +99,7 @@ class _NotPlain(Exception):
     """The record has another shape than the typed decoder's."""
 
 
-def _typed_decoder(paths: FieldPaths) -> msgspec.json.Decoder[Any] | None:
+def _typed_decoders(paths: FieldPaths) -> tuple[_Decoder, _Decoder] | None:
     names = {"timestamp": paths.timestamp, "name": paths.name, "value": paths.value}
     if not isinstance(paths.labels, str) or any("." in path for path in (*names.values(), paths.labels)):
         return None
@@ -101,7 +110,7 @@ def _typed_decoder(paths: FieldPaths) -> msgspec.json.Decoder[Any] | None:
         ("labels", dict[str, str], msgspec.field(default_factory=dict)),
     ]
     shape = msgspec.defstruct("PlainRecord", parts, rename={**names, "labels": paths.labels}, gc=False)
-    return msgspec.json.Decoder(shape)
+    return msgspec.json.Decoder(shape), msgspec.json.Decoder(list[shape])  # type: ignore[valid-type]  # made just now
 
 
 def _object(item: object, paths: str | Mapping[str, str]) -> object:

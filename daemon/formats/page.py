@@ -49,11 +49,15 @@ _COLUMNS = (
 
 _AFTER = f"""
 **Kind of value** is what the payload itself says: a counter is a total that only grows, a delta is what was added since
-the last sample, a gauge is a level. Where nothing is told, or for streams that say nothing, a counter is recognised by
-what it does. **Missing values** (null, NaN, infinities, staleness markers) are counted and scored by nobody; in the
-formats without them they are a reason to refuse the record. **Reasons** are the label `reason` of
-`longwatch_records_rejected_total`; every format also refuses records larger than `input.record_bytes_max`, with more
-than {VALUES_MAX:,} values, or without any time (`missing_field`).
+the last sample, a gauge is a level. Counters and deltas are scored as rates per second from a stream's second sample
+on; what a stream's first sample says of its kind holds. Where nothing is told, and where a gauge is, a counter is
+recognised by what it does; `groups[].values` has the last word.
+
+**Missing values** (null, NaN, infinities, staleness markers) are counted and scored by nobody; in the formats without
+them they are a reason to refuse the record.
+
+**Refused as** is the label `reason` of `longwatch_records_rejected_total`. Every format also refuses records that are
+larger than `input.record_bytes_max`, hold more than {VALUES_MAX:,} values, or have no time at all (`missing_field`).
 
 **Compression by Kafka** (gzip, snappy, lz4, zstd) is undone before a format sees the record.
 

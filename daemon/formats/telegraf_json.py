@@ -22,7 +22,17 @@ class _Plain(_Metric, gc=False):
     metrics: msgspec.UnsetType = msgspec.UNSET  # a batch is not plain
 
 
+class _Batch(msgspec.Struct):
+    metrics: list[_Metric]
+
+
 _DECODER = msgspec.json.Decoder(_Plain)
+_BATCHES = msgspec.json.Decoder(_Batch)
+_BATCH = b'{"metrics":'
+
+
+class _NotPlain(Exception):
+    """The record has another shape than the typed decoders'."""
 
 
 class TelegrafFormat:
@@ -34,14 +44,19 @@ class TelegrafFormat:
     def decode(self, value: bytes) -> Sequence[Point] | Malformed:
         """Return the record's points, or why there are none."""
         try:
-            seen = _DECODER.decode(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            seen = _BATCHES.decode(value).metrics if value.startswith(_BATCH) else [_DECODER.decode(value)]
+            return gathered(self._plain(seen)) if seen else self._slow(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotPlain):
             return self._slow(value)
-        fields = {name: float(each) for name, each in seen.fields.items() if not isinstance(each, str)}
-        moment = stamp(seen.timestamp, self._options)
-        if isinstance(moment, Malformed) or not seen.fields:
-            return self._slow(value)
-        return [Point(seen.name, seen.tags, moment, fields)] if fields else []
+
+    def _plain(self, seen: Sequence[_Metric]) -> Iterator[Point]:
+        for each in seen:
+            fields = {name: float(value) for name, value in each.fields.items() if not isinstance(value, str)}
+            moment = stamp(each.timestamp, self._options)
+            if isinstance(moment, Malformed) or not each.fields:
+                raise _NotPlain
+            if fields:
+                yield Point(each.name, each.tags, moment, fields)
 
     def _slow(self, value: bytes) -> list[Point] | Malformed:
         """Decode with care, to tell what exactly is wrong."""

@@ -162,7 +162,7 @@ class _Receives(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def prometheus(program: str, place: Place, least: int = 4) -> Iterator[Recording]:
+def prometheus(program: str, place: Place, least: int = 2) -> Iterator[Recording]:
     """Yield the requests of Prometheus' remote write; its API says the same of what it stored."""
     receiver = Receiver()
     receiver.least = least
