@@ -104,7 +104,7 @@ def collectd(program: str, place: Place, least: int = 12) -> Iterator[Recording]
             read(least)
         (records,) = read(least)
     found = [each for path in (place.folder / "csv").rglob("*-20*") for each in _csv(path)]
-    yield Recording(_collectd(program), "collectd_json", records, found, interval_ms=1000, rounded=5)
+    yield Recording(_collectd(program), "collectd_json", records, found, interval_ms=1000, tolerance=1e-6)
 
 
 def _collectd(program: str) -> str:

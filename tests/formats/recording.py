@@ -36,7 +36,7 @@ class Recording:
     input: Mapping[str, str] = field(default_factory=dict)  # further settings, as in the configuration
     note: str = ""
     interval_ms: int = 0  # what was said in the last one of these need not have been sent yet
-    rounded: int = 15  # decimals that the producer tells
+    tolerance: float = 0.0  # where the producer rounds what it says
 
 
 def said(name: str, labels: Mapping[str, str], time_ms: int, values: Mapping[str, float]) -> Iterable[Said]:
@@ -62,24 +62,21 @@ def check(recording: Recording) -> int:
     """Compare what is read with what was said, both ways, and return how many values agree."""
     fields = {each.field for each in recording.said}
     found = {each for point in points(recording) for each in said(*point[:4]) if each.field in fields}
-    read, told = (_rounded(each, recording.rounded) for each in (found, recording.said))
-    assert read, "nothing was read"
-    unsaid = sorted(read.items() - told.items())[:5]
-    assert not unsaid, f"read, but never said: {unsaid}, {[(key, told.get(key)) for key, _ in unsaid]}"
+    assert found, "nothing was read"
+    read, told = ({each[:4]: each.value for each in some} for some in (found, recording.said))
+    near = {key for key, value in read.items() if abs(value - told.get(key, math.inf)) <= recording.tolerance}
+    unsaid = [(key, read[key], told.get(key)) for key in sorted(set(read) - near)[:5]]
+    assert not unsaid, f"read, but never said: {unsaid}"
     until_ms = max(each.time_ms for each in found) - recording.interval_ms
-    unread = sorted((key, value) for key, value in told.items() if key[2] <= until_ms and key not in read)[:5]
+    unread = sorted(key for key in told if key[2] <= until_ms and key not in read)[:5]
     assert not unread, f"said, but not read: {unread}"
     return len(read)
-
-
-def _rounded(found: Collection[Said], decimals: int) -> dict[tuple[Any, ...], float]:
-    return {each[:4]: round(each.value, decimals) for each in found}
 
 
 def written(recording: Recording) -> str:
     """Return a recording as the text of a file, a record and a saying a line."""
     parts = {
-        name: getattr(recording, name) for name in ("producer", "note", "format", "input", "interval_ms", "rounded")
+        name: getattr(recording, name) for name in ("producer", "note", "format", "input", "interval_ms", "tolerance")
     }
     lists: dict[str, list[Any]] = {
         "records": [_text(each) for each in recording.records],
