@@ -12,6 +12,7 @@ from daemon.formats.options import Options
 from daemon.formats.point import DETAIL_CHARS_MAX, UNTOLD, Kind, Malformed, Point, fixed_stamp, gathered, known
 
 MESSAGE_BYTES_MAX: Final = 32 * 1024 * 1024  # after decompression
+GROWTH_MAX: Final = 22  # Snappy's largest copy makes 64 bytes of 3; who claims more only wants the memory
 NAME: Final = "__name__"
 PACKAGE: Final = "longwatch.remote_write"
 
@@ -70,8 +71,11 @@ class RemoteWriteFormat:
     def _bare(self, value: bytes) -> bytes:
         if self._options.compression == "none":
             return value
-        if self._snappy.decompress_raw_len(value) > MESSAGE_BYTES_MAX:
+        claimed = self._snappy.decompress_raw_len(value)
+        if claimed > MESSAGE_BYTES_MAX:
             raise _TooLarge
+        if claimed > GROWTH_MAX * len(value):
+            raise ValueError(f"{len(value)} bytes of Snappy cannot become {claimed}")
         return bytes(self._snappy.decompress_raw(value))
 
     def _points(self, seen: Any) -> Iterator[Point | Malformed]:
@@ -157,6 +161,8 @@ def _examples() -> Sequence[Example]:
         Example("nothing, as Telegraf writes a metric that has nothing but texts", b"\x00", ()),
         Example("none of the parts of a request", _packed(snappy, b"\x32\x00"), "empty"),
         Example("a claim to become 4 GB", b"\xff\xff\xff\xff\x0f", "oversized"),
+        Example("a claim to become a thousand times as much", b"\x88\x27\x00\x61\x61", "undecodable"),
+        Example("very regular", _packed(snappy, b"\x32\x80\x80\x40" + bytes(1 << 20)), "empty"),
     )
 
 

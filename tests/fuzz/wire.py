@@ -11,6 +11,7 @@ from tests.fuzz.mutation import Shape
 Part = list[Any]  # field number, wire type, and an integer, bytes, or the parts of a message
 WIDTHS = {1: 8, 5: 4}
 DEPTH_MAX = 12
+PACKED_BYTES_MAX = 1 << 21
 
 
 def parsed(data: bytes, depth: int = 0) -> list[Part]:
@@ -97,6 +98,8 @@ def _as_varint(value: int) -> bytes:
 
 def _unpacked(data: bytes) -> object:
     try:
+        if snappy.decompress_raw_len(data) > PACKED_BYTES_MAX:  # it would be made room for, or the process aborted
+            raise ValueError("too large")
         return parsed(bytes(snappy.decompress_raw(data)))
     except DecompressionError as error:
         raise ValueError(str(error)) from error
