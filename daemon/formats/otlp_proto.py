@@ -87,7 +87,8 @@ DEFINITION = Definition(
     about="A whole MetricsData a record: gauges, sums with their temporality, histograms as count, mean and quantiles"
     " (estimated from the buckets, p50, p90, p99), summaries. Of a cumulative histogram mean and quantiles are over"
     " all that was ever observed: let the producer send deltas. With"
-    " `partition_metrics_by_resource_attributes: true` the collector keys its records.",
+    " `partition_metrics_by_resource_attributes: true` the collector keys its records. They hold whole batches: raise"
+    " `input.record_bytes_max` where those are larger.",
     timestamps="nanoseconds, fixed; optional",
     labels="attributes of the resource, the scope and the point, the last of which wins; not the scope's name",
     decoder=OtlpProtoFormat,
