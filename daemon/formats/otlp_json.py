@@ -12,6 +12,7 @@ from daemon.formats.options import Options
 from daemon.formats.otlp import KINDS_OF_DATA, Reading, Walk
 from daemon.formats.point import Kind, Malformed, Point
 from daemon.formats.typed import typed
+from daemon.types import RejectReason
 
 
 class _Struct(msgspec.Struct, rename="camel"):
@@ -244,10 +245,21 @@ def example_points() -> Sequence[tuple[str, str, Sequence[Point]]]:
     )
 
 
+def example_refusals() -> Sequence[tuple[str, str, RejectReason]]:
+    """Return what else each example says, its JSON, and why it is refused, in both encodings."""
+    late = '{"name":"heat","gauge":{"dataPoints":[{"timeUnixNano":"18446744073709551615","asInt":"1"}]}}'
+    torn = '{"name":"wait","histogram":{"dataPoints":[{"count":"4","bucketCounts":["4"],"explicitBounds":[1,2]}]}}'
+    return (
+        ("a time beyond the year 2262", _wrapped(late), "bad_timestamp"),
+        ("a histogram whose bounds do not match its counts", _wrapped(torn), "wrong_type"),
+    )
+
+
 def _examples() -> Sequence[Example]:
     first = example_points()[0][1].encode()
     return (
         *(Example(says, text.encode(), points) for says, text, points in example_points()),
+        *(Example(says, text.encode(), reason) for says, text, reason in example_refusals()),
         Example("half a record", first[:50], "undecodable"),
         Example("a count that is none", first.replace(b"61.5", b'"hot"'), "wrong_type"),
         Example("an attribute without a key", first.replace(b'"key"', b'"kee"'), "missing_field"),

@@ -9,7 +9,7 @@ from typing import Any
 from daemon.formats.definition import Definition, Example
 from daemon.formats.options import Options
 from daemon.formats.otlp import Reading, Walk
-from daemon.formats.otlp_json import example_points
+from daemon.formats.otlp_json import example_points, example_refusals
 from daemon.formats.point import DETAIL_CHARS_MAX, Malformed, Point
 
 
@@ -71,8 +71,8 @@ def _examples() -> Sequence[Example]:
     from google.protobuf.json_format import Parse
 
     found = [
-        Example(says, Parse(text, _messages().MetricsData()).SerializeToString(), points)
-        for says, text, points in example_points()
+        Example(says, Parse(text, _messages().MetricsData()).SerializeToString(), gives)
+        for says, text, gives in (*example_points(), *example_refusals())
     ]
     return (
         *found,

@@ -79,7 +79,7 @@ def page(formats: Iterable[Definition]) -> str:
     """Return the page on `formats` as Markdown."""
     known = list(formats)
     table = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS)), *(_row(_cells(each)) for each in known)]
-    sections = "\n".join(section for each in known for section in _section(each))
+    sections = "## Each of them\n\n" + "\n".join(section for each in known for section in _section(each))
     return f"{_INTRODUCTION}{chr(10).join(table)}\n{_AFTER}\n{sections}"
 
 

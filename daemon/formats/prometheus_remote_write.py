@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, Final
@@ -93,9 +94,16 @@ class RemoteWriteFormat:
                     yield Point(name, labels, moment, {"value": known(sample.value)}, kinds or UNTOLD, unit)
             for each in series.histograms:
                 moment = fixed_stamp(each.timestamp, "ms", self._options)
-                fields = summary(float(each.count_int or each.count_float), each.sum, ())
+                fields = _histogram(each)
                 counted: dict[str, Kind] = {"count": "counter", "mean": "gauge"}
                 yield moment if isinstance(moment, Malformed) else Point(name, labels, moment, fields, counted, unit)
+
+
+def _histogram(seen: Any) -> dict[str, float]:
+    # a stale series has a sum that is no number, and a count of 0, which would look like a reset
+    if math.isnan(seen.sum):
+        return {"count": math.nan, "mean": math.nan}
+    return summary(float(seen.count_int or seen.count_float), seen.sum, ())
 
 
 class _TooLarge(Exception):
@@ -146,6 +154,14 @@ def _examples() -> Sequence[Example]:
         Point("requests_total", {"job": job}, 1_700_000_000_346, {"value": value})
         for job, value in (("a", 1.0), ("b", float("nan")))
     ]
+    native = write_request()()
+    series = native.timeseries.add()
+    series.labels.add(name=NAME, value="wait")
+    series.histograms.add(count_int=4, sum=10.0, timestamp=1_700_000_000_346)
+    series.histograms.add(sum=float("nan"), timestamp=1_700_000_001_346)
+    counted_kinds: dict[str, Kind] = {"count": "counter", "mean": "gauge"}
+    wait = Point("wait", {}, 1_700_000_000_346, {"count": 4.0, "mean": 2.5}, counted_kinds)
+    gone = wait._replace(time_ms=1_700_000_001_346, fields=dict.fromkeys(wait.fields, float("nan")))
     bare = Options(compression="none")
     return (
         Example("two series; NaN (a stale series, too) is a missing value", _packed(snappy, plain), points),
@@ -154,6 +170,7 @@ def _examples() -> Sequence[Example]:
             _packed(snappy, counted),
             [each._replace(kinds={"value": "counter"}, unit="requests") for each in points],
         ),
+        Example("a native histogram, and how it ends", _packed(snappy, native.SerializeToString()), (wait, gone)),
         Example("without compression", plain, points, bare),
         Example("metadata alone", _packed(snappy, b"\x1a\x04\x08\x01\x12\x00"), ()),
         Example("version 2", _packed(snappy, b"\x22\x00\x22\x03job\x2a\x02\x0a\x00"), "undecodable"),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -12,7 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from daemon import assembly
+from daemon.config import loads
 from daemon.formats import FORMATS
+from daemon.memory import MemoryRecord
+from daemon.state import PartitionState
+from daemon.types import TopicPartition
 from tests.formats.producers import PRODUCERS, Place
 from tests.formats.recording import GOLDEN, Recording, check, loaded, points, written
 
@@ -24,6 +30,20 @@ LIVE = [name for name, (package, _) in PRODUCERS.items() if package or shutil.wh
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_what_was_recorded_is_read_as_its_producer_means_it(path: Path) -> None:
     assert check(loaded(path)) >= 4
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_the_daemon_makes_samples_of_all_that_was_recorded(path: Path) -> None:
+    recording = loaded(path)
+    told = {"format": recording.format, **recording.input}
+    config = loads(json.dumps({"input": told, "groups": [{"name": "all"}]}), "recorded.yaml", {})
+    state = PartitionState.empty(assembly.layouts(config), 0)
+    records = [MemoryRecord(offset, -1, None, value, ()) for offset, value in enumerate(recording.records)]
+    taken = assembly.intake(config).take(TopicPartition("metrics", 0), records, state)
+    assert (taken.rejected, taken.unselected) == ([], 0)
+    assert taken.samples + taken.missing.get("all", 0) == sum(len(each.fields) for each in points(recording))
+    series = {(each.name, *sorted(each.labels.items()), field) for each in points(recording) for field in each.fields}
+    assert len(state.slabs["all"].keys) <= len(series)
 
 
 def test_every_producers_format_was_recorded() -> None:
