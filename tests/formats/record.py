@@ -1,7 +1,9 @@
 """Records anew what real producers write: `python -m tests.formats.record [PROGRAM ...]`, each a name or a path.
 
-Without arguments every producer that is installed is run for some seconds, against an embedded broker. What is written
-by hand, because its producer cannot be installed from a package, stays as it is.
+Without arguments every producer that is installed is run for some seconds, against an embedded broker. No package
+brings Telegraf (it needs the inputs mem and system, the outputs file and kafka) and the OpenTelemetry collector (the
+receivers hostmetrics and otlp, the exporters file and kafka): they are built from source. What is written by hand, its
+producer being out of reach, stays as it is.
 """
 
 from __future__ import annotations

@@ -11,11 +11,15 @@ from typing import get_args
 
 import pytest
 
-from daemon.config import schema
+from daemon import assembly
+from daemon.config import loads, schema
 from daemon.formats import FORMATS, NO_TIME, Definition, Example, Kind, Malformed, Options, Point, decoder
 from daemon.formats.page import page
 from daemon.formats.point import VALUES_MAX
-from daemon.types import RejectReason
+from daemon.memory import MemoryRecord
+from daemon.state import PartitionState
+from daemon.types import RejectReason, TopicPartition
+from detectors import scaling
 
 ROOT = Path(__file__).parents[2]
 CASES = [(each, example) for each in FORMATS.values() for example in each.examples()]
@@ -124,3 +128,16 @@ def test_the_page_on_formats_is_fresh() -> None:
     written = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
     is_fresh = written == page(FORMATS.values())
     assert is_fresh, "run `make docs`"
+
+
+def test_all_that_the_configuration_says_of_the_input_reaches_the_decoder() -> None:
+    good = (ROOT / "tests/config/good/field-paths-by-name.yaml").read_text(encoding="utf-8")
+    config = loads(good, "good.yaml", {})
+    state = PartitionState.empty(assembly.layouts(config), 0)
+    event = EVENT % '"data":{"meta":{"host":"a"},"stats":{"load":[0.5],"mem":3}}'
+    records = [MemoryRecord(0, 1_700_000_000_000, None, event.encode(), ())]
+    taken = assembly.intake(config).take(TopicPartition("metrics", 0), records, state)
+    assert not taken.rejected
+    assert state.slabs["all"].keys == ['{field="load1",host="a"}', '{field="mem",host="a"}']
+    assert taken.parts["all"].samples.times_ms.tolist() == [1_700_000_000_000] * 2
+    assert state.slabs["all"].view()["counter"].tolist() == [[scaling.COUNTER]] * 2
