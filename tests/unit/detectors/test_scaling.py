@@ -141,6 +141,24 @@ def test_what_was_added_becomes_a_rate_too() -> None:
     assert np.array_equal(levels * SECONDS, [[NAN], [20.0], [0.0], [NAN], [10.0]], equal_nan=True)
 
 
+@pytest.mark.parametrize("told", [scaling.COUNTER, scaling.DELTA])
+def test_what_is_told_to_be_a_total_stays_one_however_often_it_falls(told: float) -> None:
+    rows = fresh()
+    rows["counter"] = told
+    run(rows, noise(300))
+    assert rows["counter"][0, 0] == told
+
+
+@pytest.mark.parametrize("told", [scaling.UNKNOWN, scaling.COUNTER, scaling.DELTA, scaling.GAUGE])
+def test_a_level_leads_back_to_the_value_that_would_give_it(told: float) -> None:
+    rows = fresh()
+    rows["counter"] = told
+    run(rows, rising(20))
+    level, seconds = np.array([[2.5]]), np.array([30.0])
+    value = scaling.values_of(rows, level, seconds)
+    assert scaling.levels(rows, value, seconds)[0, 0] == pytest.approx(2.5)
+
+
 def test_what_is_told_to_be_a_level_stays_one_however_it_rises() -> None:
     rows = fresh()
     rows["counter"] = scaling.GAUGE
