@@ -27,7 +27,7 @@ def quantile_field(quantile: float) -> str:
 
 def summary(count: float, total: float | None, buckets: Sequence[Bucket]) -> dict[str, float]:
     """Return count, mean and quantiles as fields; what cannot be known is NaN, and without buckets, not there."""
-    fields = {"count": count if math.isfinite(count) else math.nan}
+    fields = {"count": _finite(float(count))}
     fields["mean"] = _finite(total / count) if total is not None and count > 0 else math.nan
     if buckets:
         fields |= {quantile_field(each): quantile(buckets, each) for each in QUANTILES}
@@ -36,7 +36,7 @@ def summary(count: float, total: float | None, buckets: Sequence[Bucket]) -> dic
 
 def quantile(buckets: Sequence[Bucket], share: float) -> float:
     """Return the value below which `share` of the observations lie, taking each bucket's as evenly spread."""
-    total = math.fsum(bucket.count for bucket in buckets)
+    total = sum(bucket.count for bucket in buckets)
     if not 0 < total < math.inf:
         return math.nan
     rank, below = share * total, 0.0
@@ -53,7 +53,7 @@ def quantile(buckets: Sequence[Bucket], share: float) -> float:
 
 
 def explicit(
-    bounds: Sequence[float], counts: Sequence[int], low: float | None, high: float | None
+    bounds: Sequence[float], counts: Sequence[float], low: float | None, high: float | None
 ) -> list[Bucket] | None:
     """Return the buckets between `bounds`, one more than those; None when the numbers do not fit together."""
     if not bounds and not counts:
@@ -65,7 +65,7 @@ def explicit(
     return [Bucket(*each) for each in zip(edges, edges[1:], counts, strict=False)]
 
 
-def exponential(scale: int, offset: int, counts: Iterable[int]) -> list[Bucket]:
+def exponential(scale: int, offset: int, counts: Iterable[float]) -> list[Bucket]:
     """Return the buckets of one sign, whose bounds are powers of 2 ** 2 ** -scale, the first at `offset`."""
     edge = _power(scale, offset)
     found = []

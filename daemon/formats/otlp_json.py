@@ -11,7 +11,7 @@ from daemon.formats.definition import Definition, Example
 from daemon.formats.options import Options
 from daemon.formats.otlp import KINDS_OF_DATA, Reading, Walk
 from daemon.formats.point import Kind, Malformed, Point
-from daemon.formats.typed import typed
+from daemon.formats.typed import Count, Int32, Int64, typed
 from daemon.types import RejectReason
 
 
@@ -22,7 +22,7 @@ class _Struct(msgspec.Struct, rename="camel"):
 class _Any(_Struct):
     string_value: str | None = None
     bool_value: bool | None = None
-    int_value: int | None = None
+    int_value: Int64 | None = None
     double_value: float | None = None
     array_value: _Array | None = None
     kvlist_value: _Pairs | None = None
@@ -46,16 +46,16 @@ class _Number(_Struct):
     attributes: list[_Pair] = []
     time_unix_nano: int = 0
     as_double: float | None = None
-    as_int: int | None = None
+    as_int: Int64 | None = None
     flags: int = 0
 
 
 class _Histogram(_Struct):
     attributes: list[_Pair] = []
     time_unix_nano: int = 0
-    count: int = 0
+    count: Count = 0.0
     sum: float | None = None
-    bucket_counts: list[int] = []
+    bucket_counts: list[Count] = []
     explicit_bounds: list[float] = []
     flags: int = 0
     min: float | None = None
@@ -63,17 +63,17 @@ class _Histogram(_Struct):
 
 
 class _Buckets(_Struct):
-    offset: int = 0
-    bucket_counts: list[int] = []
+    offset: Int32 = 0
+    bucket_counts: list[Count] = []
 
 
 class _Exponential(_Struct):
     attributes: list[_Pair] = []
     time_unix_nano: int = 0
-    count: int = 0
+    count: Count = 0.0
     sum: float | None = None
-    scale: int = 0
-    zero_count: int = 0
+    scale: Int32 = 0
+    zero_count: Count = 0.0
     positive: _Buckets | None = None
     negative: _Buckets | None = None
     flags: int = 0
@@ -88,7 +88,7 @@ class _Quantile(_Struct):
 class _Summary(_Struct):
     attributes: list[_Pair] = []
     time_unix_nano: int = 0
-    count: int = 0
+    count: Count = 0.0
     sum: float = 0.0
     quantile_values: list[_Quantile] = []
     flags: int = 0
@@ -167,11 +167,7 @@ class OtlpJsonFormat:
 
 
 def _number(point: _Number) -> float | None:
-    found = point.as_int if point.as_double is None else point.as_double
-    try:
-        return None if found is None else float(found)
-    except OverflowError:
-        return None
+    return point.as_int if point.as_double is None else point.as_double
 
 
 def _plain(value: _Any) -> object:

@@ -155,7 +155,7 @@ def numbers(fields: Mapping[str, object]) -> dict[str, float] | Malformed:
 
 def known(value: float | None) -> float:
     """Return a number of a format in which it may be any float: what is none, or not finite, is missing (NaN)."""
-    return value if value is not None and math.isfinite(value) else math.nan
+    return float(value) if value is not None and math.isfinite(value) else math.nan
 
 
 def text_labels(value: object) -> dict[str, str] | Malformed:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from daemon.formats.point import DETAIL_CHARS_MAX, Malformed
 
 T = TypeVar("T")
+
+# JSON's numbers have no end; those of a program do, and beyond it not even a float can hold them
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Count = Annotated[float, msgspec.Meta(ge=0)]
 
 
 def typed(decoder: msgspec.json.Decoder[T], value: bytes) -> T | Malformed:

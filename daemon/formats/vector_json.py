@@ -11,7 +11,7 @@ from daemon.formats import buckets
 from daemon.formats.definition import Definition, Example
 from daemon.formats.options import Options
 from daemon.formats.point import UNTOLD, Kind, Malformed, Point, gathered, known, stamp
-from daemon.formats.typed import typed
+from daemon.formats.typed import Count, typed
 
 Fields = dict[str, float]
 
@@ -26,7 +26,7 @@ class _Set(msgspec.Struct):
 
 class _Sample(msgspec.Struct):
     value: float
-    rate: int
+    rate: Count
 
 
 class _Distribution(msgspec.Struct):
@@ -35,12 +35,12 @@ class _Distribution(msgspec.Struct):
 
 class _Bucket(msgspec.Struct):
     upper_limit: float | None  # infinity is written as null
-    count: int
+    count: Count
 
 
 class _Histogram(msgspec.Struct):
     buckets: list[_Bucket]
-    count: int
+    count: Count
     sum: float | None
 
 
@@ -51,7 +51,7 @@ class _Quantile(msgspec.Struct):
 
 class _Summary(msgspec.Struct):
     quantiles: list[_Quantile]
-    count: int
+    count: Count
     sum: float | None
 
 
