@@ -11,8 +11,7 @@ from daemon.access import Access
 from daemon.config import Config, GroupConfig
 from daemon.engine import layout
 from daemon.errors import BrokerUnavailable
-from daemon.formats import Format, JsonFormat, TelegrafFormat
-from daemon.formats.json import FieldPaths
+from daemon.formats import FieldPaths, Format, Options, decoder
 from daemon.intake import Intake, Limits
 from daemon.kafka import ConnectionSettings, KafkaBroker, check_codecs
 from daemon.kafka.client import Security
@@ -103,16 +102,15 @@ def layouts(config: Config) -> dict[str, GroupLayout]:
 def intake(config: Config) -> Intake:
     """Return what turns records into samples."""
     limits = Limits(config.input.record_bytes_max, int(config.input.future_seconds_max * 1000))
-    return Intake(_format(config), [Selection(each) for each in config.groups], limits)
+    kinds = {each.name: each.values for each in config.groups if each.values != "auto"}
+    return Intake(_format(config), [Selection(each) for each in config.groups], limits, kinds)
 
 
 def _format(config: Config) -> Format:
-    match config.input.format:
-        case "json":
-            paths = FieldPaths(**config.input.fields.model_dump())
-            return JsonFormat(paths, config.input.timestamp_unit)
-        case "telegraf_json":
-            return TelegrafFormat(config.input.timestamp_unit)
+    told = config.input
+    paths = FieldPaths(**told.fields.model_dump())
+    options = Options(told.timestamp_unit, told.timestamp_source, paths, told.compression)
+    return decoder(told.format, options, told.envelope)
 
 
 class Selection:

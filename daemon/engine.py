@@ -191,7 +191,7 @@ class _GroupRun:
         _count(self.result, self.group.name, "late", len(at) - duplicate)
 
     def _reset_broken(self, rows: Row, scored: Scored) -> None:
-        """Let a stream whose state or score is no finite number any more begin anew, its alert and its clock aside.
+        """Let a stream whose state or score is no finite number any more begin anew: its alert, clock and kind aside.
 
         Such a number would never go away again, and would be written to the state topic.
         """
@@ -201,7 +201,7 @@ class _GroupRun:
         kept = rows[broken]
         fresh = np.zeros_like(kept)
         scoring.clear(fresh)
-        for name in ("time_ms", *(name for name, _, _ in alerts.FIELDS)):
+        for name in ("time_ms", "counter", *(name for name, _, _ in alerts.FIELDS)):
             fresh[name] = kept[name]
         rows[broken] = fresh
         for column, value in (

@@ -81,13 +81,14 @@ class Gatherer:
         finally:
             cursor.close()
         name = f"{partition.topic}-{partition.partition}"
-        found, keys = _by_stream(blocks, samples_max), state.slabs[self._group].keys
+        slab = state.slabs[self._group]
+        found = _by_stream(blocks, samples_max, slab.view()["counter"])
         offsets = {name: (start, bounds.end - 1)} if read else {}
-        return Gathered(list(found.values()), offsets, [keys[slot] for slot in found])
+        return Gathered(list(found.values()), offsets, [slab.keys[slot] for slot in found])
 
 
-def _by_stream(blocks: Sequence[Block], samples_max: int) -> dict[int, StreamHistory]:
-    """Return one history for each slot: its samples in order of time, without repeats."""
+def _by_stream(blocks: Sequence[Block], samples_max: int, told: NDArray[np.float32]) -> dict[int, StreamHistory]:
+    """Return one history for each slot: its samples in order of time, without repeats, and what it is `told` to be."""
     if not any(len(slots) for slots, _, _ in blocks):  # nothing there, or nothing of this group
         return {}
     slots = np.concatenate([block[0] for block in blocks])[-samples_max:]
@@ -98,8 +99,9 @@ def _by_stream(blocks: Sequence[Block], samples_max: int) -> dict[int, StreamHis
     fresh = np.r_[True, (slots[1:] != slots[:-1]) | (times_ms[1:] > times_ms[:-1])]
     slots, times_ms, values = slots[fresh], times_ms[fresh], values[fresh]
     cuts = np.flatnonzero(slots[1:] != slots[:-1]) + 1
-    parts = zip(slots[np.r_[0, cuts]].tolist(), np.split(times_ms, cuts), np.split(values, cuts), strict=True)
-    return {slot: StreamHistory(times, block) for slot, times, block in parts}
+    first = slots[np.r_[0, cuts]]
+    parts = zip(first.tolist(), np.split(times_ms, cuts), np.split(values, cuts), told[first], strict=True)
+    return {slot: StreamHistory(times, block, kind) for slot, times, block, kind in parts}
 
 
 def joined(parts: Iterable[Gathered]) -> Gathered:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
 from daemon.engine import Evicted, Part, Samples
 from daemon.eviction import Ages, Gathered
-from daemon.formats.point import Format, Malformed, Point
+from daemon.formats.point import NO_TIME, UNTOLD, Format, Kind, Malformed, Point
 from daemon.state import PartitionState
 from daemon.stream_keys import stream_key
 from daemon.types import Record, Rejected, TopicPartition
+from detectors import scaling
 from detectors.slab import Slab
 
 CACHED_STREAMS_MAX = 500_000
@@ -60,14 +62,23 @@ class Taken:
         state.ahead_ms, state.rejected_run = self.ahead_ms, self.rejected_run
 
 
-Route = list[tuple[Selection, str, Sequence[str]]]
+Begins = Mapping[str, Sequence[float]]  # what the row of a new stream begins with
+Route = list[tuple[Selection, str, Sequence[str], Begins | None]]
+_TOLD: Mapping[Kind, float] = {"counter": scaling.COUNTER, "delta": scaling.DELTA}
 
 
 class Intake:
     """Turns one partition's records into samples of its slabs."""
 
-    def __init__(self, decoder: Format, groups: Sequence[Selection], limits: Limits) -> None:
+    def __init__(
+        self,
+        decoder: Format,
+        groups: Sequence[Selection],
+        limits: Limits,
+        kinds: Mapping[str, Kind] = UNTOLD,  # by group, where the operator says what its values are
+    ) -> None:
         self._decoder = decoder
+        self._kinds = kinds
         self._groups = groups
         self._limits = limits
         self._routes: dict[tuple[object, ...], Route] = {}
@@ -100,7 +111,7 @@ class Intake:
             return Malformed("empty", "the record has no value")
         if len(value) > self._limits.record_bytes_max:
             return Malformed("oversized", f"{len(value)} bytes, at most {self._limits.record_bytes_max} are read")
-        points = self._decoder.decode(value)
+        points = _timed(self._decoder.decode(value), record.timestamp)
         if isinstance(points, Malformed) or not points:
             return points
         latest_ms = max(point.time_ms for point in points)
@@ -112,7 +123,7 @@ class Intake:
         found = self._routes.get(shape)
         if found is None:
             found = self._find_route(point)
-            if any(len(key) > STREAM_CHARS_MAX for _, key, _ in found):
+            if any(len(key) > STREAM_CHARS_MAX for _, key, *_ in found):
                 return Malformed("oversized", f"the name of a stream has more than {STREAM_CHARS_MAX} characters")
             if len(self._routes) >= CACHED_STREAMS_MAX:
                 self._routes.clear()
@@ -126,8 +137,44 @@ class Intake:
             return []
         if group.channels:
             wanted = [name for name in group.channels if name in point.fields]
-            return [(group, stream_key(point.name, point.labels), tuple(group.channels))] if wanted else []
-        return [(group, stream_key(point.name, _field_labels(point.labels, name)), (name,)) for name in point.fields]
+            names = tuple(group.channels)
+            key = stream_key(point.name, point.labels)
+            return [(group, key, names, self._begins(group.name, point, names))] if wanted else []
+        return [
+            (
+                group,
+                stream_key(point.name, _field_labels(point.labels, name)),
+                (name,),
+                self._begins(group.name, point, (name,)),
+            )
+            for name in point.fields
+        ]
+
+    def _begins(self, group: str, point: Point, names: Sequence[str]) -> Begins | None:
+        """Return what a stream's row begins with where it is told what its values are.
+
+        A producer's gauge may still turn out to be a counter, by what it does: many of them are.
+        """
+        told = self._kinds.get(group)
+        if told is not None:
+            return _told((_TOLD.get(told, scaling.GAUGE),) * len(names))
+        found = tuple(_TOLD.get(point.kinds.get(name, "gauge"), scaling.UNKNOWN) for name in names)
+        return _told(found) if any(found) else None
+
+
+@lru_cache(1024)
+def _told(codes: tuple[float, ...]) -> Begins:
+    """Return what rows begin with: one object, however many routes remember it."""
+    return {"counter": codes}
+
+
+def _timed(points: Sequence[Point] | Malformed, record_ms: int) -> Sequence[Point] | Malformed:
+    """Return the points with the record's own time where the payload does not say theirs."""
+    if isinstance(points, Malformed) or all(point.time_ms != NO_TIME for point in points):
+        return points
+    if record_ms < 0:
+        return Malformed("missing_field", "neither the payload nor the record has a time stamp")
+    return [point._replace(time_ms=record_ms) if point.time_ms == NO_TIME else point for point in points]
 
 
 def _shape(point: Point) -> tuple[object, ...]:
@@ -192,7 +239,7 @@ class _Taking:
             return route
         if not route:
             self._unselected += 1
-        for group, key, names in route:
+        for group, key, names, begins in route:
             gathered = self._gathered.get(group.name)
             if gathered is None:  # a training gathers one group: what another one selects is not in its state
                 self._unselected += 1
@@ -201,7 +248,7 @@ class _Taking:
             if all(value != value for value in values):  # noqa: PLR0124 - true of NaN alone
                 self._missing[group.name] = self._missing.get(group.name, 0) + 1
                 continue
-            slot = self._slot(group.name, key, gathered, record.offset)
+            slot = self._slot((group.name, key, begins), gathered, record.offset)
             if slot is None:
                 return Malformed("max_streams", f"group {group.name} is full; the stream {key[:120]} is new")
             gathered.slots.append(slot)
@@ -211,9 +258,10 @@ class _Taking:
             gathered.watermark_ms.append(self.watermark_ms)
         return None
 
-    def _slot(self, group: str, key: str, gathered: Gathered, offset: int) -> int | None:
+    def _slot(self, stream: tuple[str, str, Begins | None], gathered: Gathered, offset: int) -> int | None:
+        group, key, begins = stream
         slab = self._slabs[group]
-        found = slab.slot(key)
+        found = slab.slot(key, begins)
         if found is not None or slab.evict_after_ms <= 0 or self.watermark_ms <= slab.full_until_ms:
             return found
         ages = self._ages.get(group) or self._ages.setdefault(group, Ages(slab, gathered))
@@ -223,7 +271,7 @@ class _Taking:
             return None
         gathered.evicted.append((leaving, offset, self.watermark_ms))
         slab.retire(leaving)
-        return slab.slot(key)
+        return slab.slot(key, begins)
 
     def taken(self, next_offset: int) -> Taken:
         """Return all that was found."""

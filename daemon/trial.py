@@ -114,7 +114,7 @@ def _chosen(given: Sequence[StreamHistory], limits: TrialLimits) -> list[_Tried]
     return [
         _Tried(
             str(number),
-            StreamHistory(each.times_ms[-count:], each.values[-count:]),
+            replace(each, times_ms=each.times_ms[-count:], values=each.values[-count:]),
             max(kept) - count,
             max(kept) - min(int(HELD_SHARE * len(each.times_ms)), count - SETTLING_SAMPLES // 2),
         )
@@ -136,7 +136,8 @@ class _Trial:
         settings = incumbent.detector.settings
         slab = Slab(layout(settings), len(self._streams), len(self._streams))
         for each in self._streams:
-            slab.slot(each.key)
+            told = each.history.told
+            slab.slot(each.key, None if told is None else {"counter": told.tolist()})
         self._run(slab, replace(self._group, detector=incumbent.detector), 0, self._swap_at)
         return slab
 
@@ -199,7 +200,8 @@ class _Trial:
         slots = np.array(shown * len(canaries.KINDS), dtype=np.intp)
         copy = _copied(slab, slots)
         rows = copy.view()
-        spread, counter = scaling.floored(rows), rows["counter"] > 0
+        spread, kinds = scaling.floored(rows), rows["counter"]
+        counter = (kinds > 0) & (kinds != scaling.DELTA)
         given = [(kind, self._streams[slot].history) for kind in canaries.KINDS for slot in shown]
         values = [_canary(kind, history, spread[at], counter[at]) for at, (kind, history) in enumerate(given)]
         times = [history.times_ms[-canaries.SAMPLES :] for _, history in given]

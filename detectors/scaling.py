@@ -30,6 +30,12 @@ RESET_SHARE_MAX = 0.02
 RESETS_FREE = 3.0  # so many more falls are forgiven to a channel that was taken for a counter
 RISE_SHARE_MIN = 0.5
 
+UNKNOWN = 0.0  # the row field `counter`: what a channel is, as far as it is known
+RECOGNISED = 1.0  # a total by all that was seen, which becomes a rate until it proves to be none
+COUNTER = 3.0  # told to be a total, whatever it looks like
+DELTA = 2.0  # what was added since the last sample: it becomes a rate, too
+GAUGE = -1.0  # told to be a level, whatever it looks like
+
 
 def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return the row fields of the scaling of `channels` channels."""
@@ -43,7 +49,7 @@ def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
         ("rises", "f4", (channels,)),
         ("falls", "f4", (channels,)),
         ("steps", "f4", (channels,)),
-        ("counter", "f4", (channels,)),  # 1 where the channel is a counter
+        ("counter", "f4", (channels,)),  # one of the five above
     ]
 
 
@@ -53,10 +59,11 @@ def clear(rows: Row) -> None:
 
 
 def levels(rows: Row, values: F, seconds: F) -> F:
-    """Return what is scored of the raw `values` (n, D): the value itself, or a counter's rate; NaN where unknown.
+    """Return what is scored of the raw `values` (n, D): the value itself, or a rate per second; NaN where unknown.
 
     `seconds` (n,) is the event time since the stream's previous sample. Counts rises and falls, and turns a channel
-    into a counter once the evidence is there, dropping the location learnt from the raw total.
+    into a counter once the evidence is there, unless it is told what it is, dropping the location learnt from the
+    raw total.
     """
     values = np.clip(values, -VALUE_MAX, VALUE_MAX)
     difference = values - rows["raw_last"]  # (n, D), NaN at the first sample and where a value is missing
@@ -66,10 +73,11 @@ def levels(rows: Row, values: F, seconds: F) -> F:
     rows["steps"] += known
     _recognise_counters(rows, values)
     rows["raw_last"] = np.where(np.isfinite(values), values, rows["raw_last"])
-    if not rows["counter"].any():
+    if not (rows["counter"] > 0).any():
         return values
     # across a reset the increase is not known: part of it was lost with the old total
     increase = np.where(difference < 0, np.nan, difference)
+    increase = np.where((rows["counter"] == DELTA) & known, values, increase)
     rate = increase / np.maximum(seconds, 1e-3)[:, None]
     result: F = np.where(rows["counter"] > 0, rate, values)
     return result
@@ -78,7 +86,8 @@ def levels(rows: Row, values: F, seconds: F) -> F:
 def values_of(rows: Row, level: F, seconds: F) -> F:
     """Return the raw values (n, D) that would be scored as `level` (n, D), `seconds` (n,) after the previous sample."""
     increase = np.maximum(level, 0.0) * np.maximum(seconds, 1e-3)[:, None]
-    result: F = np.where(rows["counter"] > 0, rows["raw_last"] + increase, level)
+    before = np.where(rows["counter"] == DELTA, 0.0, rows["raw_last"])
+    result: F = np.where(rows["counter"] > 0, before + increase, level)
     return result
 
 
@@ -86,11 +95,11 @@ def _recognise_counters(rows: Row, values: F) -> None:
     """A channel is a counter when it hardly ever falls and mostly rises; one that falls too often after all is none."""
     falls_max = RESET_SHARE_MAX * rows["steps"]
     monotone = (rows["falls"] <= falls_max) & (rows["rises"] >= RISE_SHARE_MIN * rows["steps"]) & (values >= 0)
-    found = (rows["steps"] == COUNTER_SAMPLES) & monotone & (rows["counter"] == 0)
-    wrong = (rows["counter"] > 0) & (rows["falls"] > falls_max + RESETS_FREE)
+    found = (rows["steps"] == COUNTER_SAMPLES) & monotone & (rows["counter"] == UNKNOWN)
+    wrong = (rows["counter"] == RECOGNISED) & (rows["falls"] > falls_max + RESETS_FREE)
     if not (found | wrong).any():
         return
-    rows["counter"] = np.where(wrong, 0.0, np.where(found, 1.0, rows["counter"]))
+    rows["counter"] = np.where(wrong, UNKNOWN, np.where(found, RECOGNISED, rows["counter"]))
     for name in ("location", "spread", "mean", "variance", "observed"):
         rows[name] = np.where(found | wrong, 0.0, rows[name])
 

@@ -6,7 +6,7 @@ come and go between: a new one gets a slot, one that gives way keeps its row unt
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,8 +58,11 @@ class Slab:
     def __len__(self) -> int:
         return len(self._slot_of)
 
-    def slot(self, key: str) -> int | None:
-        """Return the slot of `key`, a fresh one for a new key, None when the slab is full."""
+    def slot(self, key: str, begins: Mapping[str, Sequence[float]] | None = None) -> int | None:
+        """Return the slot of `key`, a fresh one for a new key, None when the slab is full.
+
+        The row of a fresh one is zero but for the fields that `begins` holds.
+        """
         found = self._slot_of.get(key)
         if found is not None or len(self._slot_of) >= self.streams_max:
             return found
@@ -67,6 +70,8 @@ class Slab:
         self.keys[slot] = key
         self._slot_of[key] = slot
         self._awaited.add(slot)
+        for name, value in (begins or {}).items():
+            self._rows[name][slot] = value
         return slot
 
     def find(self, key: str) -> int | None:

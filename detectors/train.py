@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ class StreamHistory:
 
     times_ms: NDArray[np.int64]
     values: F
+    told: NDArray[np.float32] | None = None  # (D,) what the channels are, of those in scaling; None: nothing is told
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +65,7 @@ def train(
 
 def _series(settings: DetectorSettings, histories: Sequence[StreamHistory]) -> list[TrainingSeries]:
     """Return what the network would read and should tell; every stream is scaled as at the end of its history."""
-    rows = _fresh_rows(settings, len(histories))
+    rows = _fresh_rows(settings, histories)
     levels = [np.full(history.values.shape, np.nan) for history in histories]
     for step, scored in _walk(Detector(settings), rows, histories):
         for i in range(len(scored.level)):
@@ -92,18 +93,25 @@ def _carried_forward(z: F, valid: NDArray[np.bool_]) -> F:
 def _calibration(detector: Detector, histories: Sequence[StreamHistory]) -> dict[str, NDArray[np.float32]]:
     """Run the trained detector over the ends of some histories and take the medians of its error statistics."""
     chosen = [
-        StreamHistory(history.times_ms[-CALIBRATION_SAMPLES_MAX:], history.values[-CALIBRATION_SAMPLES_MAX:])
+        replace(
+            history,
+            times_ms=history.times_ms[-CALIBRATION_SAMPLES_MAX:],
+            values=history.values[-CALIBRATION_SAMPLES_MAX:],
+        )
         for history in histories[:: max(1, len(histories) // CALIBRATION_STREAMS_MAX)]
     ]
-    rows = _fresh_rows(detector.settings, len(chosen))
+    rows = _fresh_rows(detector.settings, chosen)
     for _ in _walk(detector, rows, chosen):
         pass
     return adopt.calibrate(rows)
 
 
-def _fresh_rows(settings: DetectorSettings, count: int) -> Row:
-    rows = np.zeros(count, row_dtype(scoring.fields(settings)))
+def _fresh_rows(settings: DetectorSettings, histories: Sequence[StreamHistory]) -> Row:
+    rows = np.zeros(len(histories), row_dtype(scoring.fields(settings)))
     scoring.clear(rows)
+    for i, history in enumerate(histories):
+        if history.told is not None:
+            rows["counter"][i] = history.told
     return rows
 
 

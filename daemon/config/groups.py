@@ -193,6 +193,9 @@ class GroupConfig(Section):
     channels: Channels = ()
     """Fields that are scored jointly as one stream. An empty list makes every field of a record a stream of its own,
     told apart by the label `field`, with the one channel `value`."""
+    values: Literal["auto", "gauge", "counter", "delta"] = "auto"
+    """What the group's values are: levels, totals that only grow, or what was added since the last sample; totals and
+    additions are scored as rates. `auto` takes the producer's word, and otherwise tells a counter by what it does."""
     max_streams: int = Field(default=100_000, ge=1, le=100_000_000)
     """Streams of the group that one partition may hold; samples of further ones are dead letters."""
     evict_after_seconds: float = Field(default=7 * 86400.0, ge=0, le=10 * 366 * 86400)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -21,9 +22,11 @@ from pydantic_core import PydanticCustomError
 
 from daemon.config.matchers import Matcher, MatcherError, parse_matcher
 from daemon.config.secret import Secret, SecretFile
+from daemon.formats import FORMATS
 
 FILE_BYTES_MAX = 64 * 1024
 PORT_MAX = 65535
+FIELD_PATHS_MAX = 1000
 
 
 class Section(BaseModel):
@@ -139,6 +142,19 @@ CHANNEL = Form(r"\S(?:.{0,98}\S)?", "the name of a field of at most 100 characte
 Name = Annotated[str, AfterValidator(NAME)]
 """An identifier that ends up in metrics, client ids and keys."""
 
+
+def _field_paths(value: object) -> object:
+    if isinstance(value, str):
+        return FIELD_PATH(value)
+    if not isinstance(value, Mapping) or not 0 < len(value) <= FIELD_PATHS_MAX:
+        raise expected(f"a field's path, or 1 to {FIELD_PATHS_MAX} of them by name")
+    for name, path in value.items():
+        if not isinstance(name, str) or not isinstance(path, str):
+            raise expected("the path of a field behind each name")
+        FIELD_PATH(path)
+    return dict(value)
+
+
 Topic = Annotated[str, AfterValidator(_topic)]
 """A Kafka topic."""
 
@@ -157,6 +173,17 @@ Address = Annotated[str, AfterValidator(_address)]
 
 FieldPath = Annotated[str, AfterValidator(FIELD_PATH)]
 """Where a part of a record stands."""
+
+FieldPaths = Annotated[
+    str | Mapping[str, str], PlainValidator(_field_paths, json_schema_input_type=str | dict[str, str])
+]
+"""Where a map stands, or each entry of one by its name."""
+
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = Literal[tuple(FORMATS)]
+"""The name of a format; which there are is known when the program runs."""
 
 Channels = Annotated[tuple[Annotated[str, AfterValidator(CHANNEL)], ...], Field(strict=False)]
 """Fields that are scored jointly."""

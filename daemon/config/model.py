@@ -9,9 +9,21 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from daemon.config.groups import GroupConfig
-from daemon.config.kinds import FieldPath, Name, Seconds, Section, Servers, Topic, Topics, expected
+from daemon.config.kinds import (
+    FieldPath,
+    FieldPaths,
+    FormatName,
+    Name,
+    Seconds,
+    Section,
+    Servers,
+    Topic,
+    Topics,
+    expected,
+)
 from daemon.config.security import SecurityConfig
 from daemon.config.server import ServerConfig
+from daemon.formats.options import Compression, Envelope, TimestampSource, TimestampUnit
 
 
 class KafkaConfig(Section):
@@ -40,12 +52,12 @@ class FieldsConfig(Section):
     """The event time."""
     name: FieldPath = "name"
     """The metric's name; it becomes the label `name`."""
-    labels: FieldPath = "labels"
-    """A map of labels."""
+    labels: FieldPaths = "labels"
+    """A map of labels; or the path of each by its name: `{host: meta.host}`."""
     value: FieldPath = "value"
     """The one value of a record that carries one."""
-    values: FieldPath = "values"
-    """A map of values of a record that carries many."""
+    values: FieldPaths = "values"
+    """A map of values of a record that carries many; or the path of each by its name: `{load1: stats.load.0}`."""
 
     @field_validator("*")
     @classmethod
@@ -61,12 +73,18 @@ class InputConfig(Section):
 
     topics: Topics = ("metrics",)
     """The topics to read."""
-    format: Literal["json", "telegraf_json"] = "json"
-    """How the records are written; it is never guessed."""
+    format: FormatName = "json"
+    """How the records are written; it is never guessed. docs/formats.md has a section on each."""
+    envelope: Envelope = "none"
+    """What the records are wrapped in: `cloudevents` is the structured mode; the binary mode needs nothing here."""
     fields: FieldsConfig = FieldsConfig()
     """Where the parts of a record stand; only with the format `json`."""
-    timestamp_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
-    """The unit of numeric time stamps; `auto` tells it by their size."""
+    compression: Compression = "snappy"
+    """How the format prometheus_remote_write is packed inside the record, whatever Kafka itself compresses."""
+    timestamp_unit: TimestampUnit = "auto"
+    """The unit of numeric time stamps where the format does not fix it; `auto` tells it by their size."""
+    timestamp_source: TimestampSource = "payload"
+    """Whose time a sample has: what the payload says (where it says nothing, the record's), or always the record's."""
     records_max: int = Field(default=5000, ge=1, le=1_000_000)
     """Records that one turn takes at most."""
     poll_seconds: float = Field(default=0.5, gt=0, le=60)

@@ -1,77 +1,78 @@
-"""Format `json`: one object a record, its parts named in the configuration.
+"""Format `json`: objects, their parts named in the configuration; one a record, an array of them, or one a line.
 
 By default `{"timestamp": ..., "name": ..., "labels": {...}, "value": 1.5}`, or `"values": {"cpu": 1, "mem": 2}` for a
-record with several fields. An array of such objects is a batch.
+record with several fields.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from daemon.formats.point import Malformed, Point, TimestampUnit, loads, number, text_labels, time_ms
+from daemon.formats.definition import Definition, Example
+from daemon.formats.options import FieldPaths, Options
+from daemon.formats.point import NO_TIME, Malformed, Point, gathered, loads, numbers, stamp, text_labels, time_ms
 
-
-@dataclass(frozen=True, slots=True)
-class FieldPaths:
-    """Where the parts of a record stand; a dot goes one object deeper."""
-
-    timestamp: str = "timestamp"
-    name: str = "name"
-    labels: str = "labels"
-    value: str = "value"
-    values: str = "values"
+EMPTY = "an empty array"
+_Decoder = msgspec.json.Decoder[Any]
 
 
 class JsonFormat:
     """Decodes JSON records. The common shape goes through a typed decoder, everything else is looked at closely."""
 
-    def __init__(self, paths: FieldPaths | None = None, unit: TimestampUnit = "auto") -> None:
-        self.paths = paths or FieldPaths()
-        self.unit = unit
-        self._fast = _typed_decoder(self.paths)
+    def __init__(self, options: Options | None = None) -> None:
+        self._options = options or Options()
+        self.paths = self._options.fields
+        self._fast = _typed_decoders(self.paths)
 
     def decode(self, value: bytes) -> Sequence[Point] | Malformed:
         """Return the record's points, or why there are none."""
         if self._fast is not None:
             try:
-                return self._plain(self._fast.decode(value))
+                return self._typed(value, *self._fast)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotPlain):
                 pass
         return self._slow(value)
 
-    def _plain(self, seen: Any) -> list[Point]:
-        moment = time_ms(seen.timestamp, self.unit)
+    def _typed(self, value: bytes, one: _Decoder, many: _Decoder) -> list[Point] | Malformed:
+        if value.startswith(b"["):
+            seen = many.decode(value)
+            return gathered(map(self._plain, seen)) if seen else Malformed("empty", EMPTY)
+        return [self._plain(one.decode(value))]
+
+    def _plain(self, seen: Any) -> Point:
+        moment = NO_TIME if self._options.source == "record" else time_ms(seen.timestamp, self._options.unit)
         if isinstance(moment, Malformed) or seen.value is None:
             raise _NotPlain
-        return [Point(seen.name, seen.labels, moment, {"value": seen.value})]
+        return Point(seen.name, seen.labels, moment, {"value": seen.value})
 
     def _slow(self, value: bytes) -> list[Point] | Malformed:
         """Decode with care, to tell what exactly is wrong or to find the parts elsewhere."""
         seen = loads(value)
         if isinstance(seen, Malformed):
-            return seen
-        points = []
-        for item in seen if isinstance(seen, list) else [seen]:
-            point = self._point(item)
-            if isinstance(point, Malformed):
-                return point
-            points.append(point)
-        return points or Malformed("empty", "an empty array")
+            lines = value.strip().split(b"\n")
+            return gathered(self._lines(lines)) if len(lines) > 1 else seen
+        if seen == []:
+            return Malformed("empty", EMPTY)
+        return gathered(self._point(item) for item in (seen if isinstance(seen, list) else [seen]))
+
+    def _lines(self, lines: Sequence[bytes]) -> Iterator[Point | Malformed]:
+        for index, line in enumerate(lines, 1):
+            found = self.decode(line) if line.strip() else ()
+            if isinstance(found, Malformed):
+                yield found._replace(detail=f"line {index}: {found.detail}")
+                return
+            yield from found
 
     def _point(self, item: object) -> Point | Malformed:
         if not isinstance(item, dict):
             return Malformed("wrong_type", f"expected an object, got {type(item).__name__}")
-        stamp = _at(item, self.paths.timestamp)
-        if stamp is None:
-            return Malformed("missing_field", f"no {self.paths.timestamp}")
-        moment = time_ms(stamp, self.unit)
+        moment = stamp(_at(item, self.paths.timestamp), self._options)
         if isinstance(moment, Malformed):
-            return moment
-        labels = text_labels(_at(item, self.paths.labels))
+            return moment._replace(detail=f"{self.paths.timestamp}: {moment.detail}")
+        labels = text_labels(_object(item, self.paths.labels))
         if isinstance(labels, Malformed):
             return labels
         fields = self._fields(item)
@@ -83,52 +84,101 @@ class JsonFormat:
         return Point(name or "", labels, moment, fields)
 
     def _fields(self, item: Mapping[str, object]) -> dict[str, float] | Malformed:
-        single = _at(item, self.paths.value)
-        several = _at(item, self.paths.values) if single is None else {"value": single}
+        paths = self.paths
+        single = _at(item, paths.value)
+        several = _object(item, paths.values) if single is None else {"value": single}
         if several is None:
-            return Malformed("missing_field", f"neither {self.paths.value} nor {self.paths.values}")
+            where = paths.values if isinstance(paths.values, str) else ", ".join(paths.values.values())
+            return Malformed("missing_field", f"neither {paths.value} nor {where[:100]}")
         if not isinstance(several, dict):
-            return Malformed("wrong_type", f"{self.paths.values}: expected an object, got {type(several).__name__}")
+            return Malformed("wrong_type", f"{paths.values}: expected an object, got {type(several).__name__}")
         return numbers(several)
-
-
-def numbers(fields: Mapping[str, object]) -> dict[str, float] | Malformed:
-    """Return the fields that are numbers; texts are left out, and at least one number must remain."""
-    result = {}
-    for name, value in fields.items():
-        found = number(name, value)
-        if isinstance(found, Malformed):
-            return found
-        if found is not None:
-            result[name] = found
-    if not result:
-        return Malformed("wrong_type", "no field is a number")
-    return result
 
 
 class _NotPlain(Exception):
     """The record has another shape than the typed decoder's."""
 
 
-def _typed_decoder(paths: FieldPaths) -> msgspec.json.Decoder[Any] | None:
-    names = {"timestamp": paths.timestamp, "name": paths.name, "labels": paths.labels, "value": paths.value}
-    if any("." in path for path in names.values()):
+def _typed_decoders(paths: FieldPaths) -> tuple[_Decoder, _Decoder] | None:
+    names = {"timestamp": paths.timestamp, "name": paths.name, "value": paths.value}
+    if not isinstance(paths.labels, str) or any("." in path for path in (*names.values(), paths.labels)):
         return None
     parts: list[tuple[str, Any, Any]] = [
-        ("timestamp", int | float | str, msgspec.NODEFAULT),
+        ("timestamp", int | float | str | None, None),
         ("value", float | None, None),
         ("name", str, ""),
         ("labels", dict[str, str], msgspec.field(default_factory=dict)),
     ]
-    shape = msgspec.defstruct("PlainRecord", parts, rename=names, gc=False)
-    return msgspec.json.Decoder(shape)
+    shape = msgspec.defstruct("PlainRecord", parts, rename={**names, "labels": paths.labels}, gc=False)
+    return msgspec.json.Decoder(shape), msgspec.json.Decoder(list[shape])  # type: ignore[valid-type]  # made just now
 
 
-def _at(item: Mapping[str, object], path: str) -> object:
+def _object(item: object, paths: str | Mapping[str, str]) -> object:
+    """Return the object at a path, or one with what stands at the path of each name; None where nothing does."""
+    if isinstance(paths, str):
+        return _at(item, paths)
+    found = {name: value for name, path in paths.items() if (value := _at(item, path)) is not None}
+    return found or None
+
+
+def _at(item: object, path: str) -> object:
     """Return what stands at a dotted path, None where nothing does."""
-    found: object = item
+    found = item
     for part in path.split("."):
-        if not isinstance(found, Mapping):
+        if isinstance(found, Mapping):
+            found = found.get(part)
+        elif isinstance(found, list) and part.isascii() and part.isdigit() and int(part) < len(found):
+            found = found[int(part)]
+        else:
             return None
-        found = found.get(part)
     return found
+
+
+def _examples() -> Sequence[Example]:
+    cpu = b'{"timestamp": 1700000000, "name": "cpu", "labels": {"host": "a"}, "value": 1.5}'
+    point = Point("cpu", {"host": "a"}, 1_700_000_000_000, {"value": 1.5})
+    both = (point, point._replace(labels={"host": "b"}))
+    other = cpu.replace(b'"a"', b'"b"')
+    wide = b'{"timestamp": 1700000000, "name": "m", "values": {"cpu": 1, "up": true, "disk": null, "os": "x"}}'
+    flat = b'{"at": {"ms": 1700000000000}, "host": "a", "load": [0.5, 0.7], "mem": 3}'
+    paths = FieldPaths("at.ms", labels={"host": "host"}, values={"load1": "load.0", "mem": "mem"})
+    return (
+        Example("one value", cpu, (point,)),
+        Example("an array", b"[" + cpu + b", " + other + b"]", both),
+        Example("an object a line", cpu + b"\n" + other + b"\n", both),
+        Example(
+            "many values; null is a missing one, texts are ignored",
+            wide,
+            (Point("m", {}, 1_700_000_000_000, {"cpu": 1.0, "up": 1.0, "disk": float("nan")}),),
+        ),
+        Example(
+            "parts that stand elsewhere",
+            flat,
+            (Point("", {"host": "a"}, 1_700_000_000_000, {"load1": 0.5, "mem": 3.0}),),
+            Options(fields=paths),
+        ),
+        Example(
+            "no time, where the record's own is wanted",
+            b'{"value": 1}',
+            (Point("", {}, -1, {"value": 1.0}),),
+            Options(source="record"),
+        ),
+        Example("no time", b'{"value": 1}', "missing_field"),
+        Example("a text for a value", b'{"timestamp": 1700000000, "value": "high"}', "wrong_type"),
+        Example("NaN", b'{"timestamp": 1700000000, "value": NaN}', "not_finite"),
+        Example("a time that is none", b'{"timestamp": "now", "value": 1}', "bad_timestamp"),
+        Example("an empty array", b"[]", "empty"),
+        Example("half a record", cpu[:20], "undecodable"),
+    )
+
+
+DEFINITION = Definition(
+    name="json",
+    written_by="your own programs, Vector, Fluent Bit, Kafka Connect",
+    about="Objects whose parts stand where `input.fields` says: one value, or many (`values`). Without a map of values,"
+    " `input.fields.values` may name the path of each: `{cpu: stats.cpu, load1: load.0}`; so may `labels`.",
+    timestamps="a number or ISO 8601",
+    labels="where `input.fields` says; numbers and truth values are written out",
+    decoder=JsonFormat,
+    examples=_examples,
+)

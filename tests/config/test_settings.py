@@ -19,7 +19,7 @@ from daemon.config.groups import (
     TrainingConfig,
 )
 from daemon.config.life import DriftConfig, TrialConfig
-from daemon.formats.json import FieldPaths
+from daemon.formats import FieldPaths
 from daemon.trial import TrialLimits
 from detectors.drift import DriftLimits
 from detectors.settings import (
@@ -46,7 +46,7 @@ PAIRS: list[tuple[type, type[BaseModel], set[str]]] = [
     (
         DetectorSettings,
         GroupConfig,
-        {"name", "select", "max_streams", "evict_after_seconds", "learning", "drift", "trial"},
+        {"name", "select", "values", "max_streams", "evict_after_seconds", "learning", "drift", "trial"},
     ),
 ]
 

@@ -23,7 +23,23 @@ def _artefact_of_nothing() -> bytes:
     return SEALED_ARTEFACT.write(tree)
 
 
+HUGE = b"1" + b"0" * 400
+_POINT = b'{"timeUnixNano":"1700000000000000000","count":"%s","bucketCounts":["%s"],"explicitBounds":[1]}'
+_HISTOGRAM = b'{"name":"m","histogram":{"dataPoints":[' + _POINT + b"]}}"
+_METRICS = b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":[' + _HISTOGRAM + b"]}]}]}"
+_TOOK = (
+    b'{"name":"took","timestamp":1700000000,"kind":"absolute","aggregated_summary":{"quantiles":[],"sum":1,"count":%s}}'
+)
+
+
 FOUND: dict[str, tuple[str, bytes]] = {
+    "a count of Vector's is a number that a float can hold": ("format vector_json", _TOOK % HUGE),
+    "a count of OpenTelemetry's is one, too": ("format otlp_json", _METRICS % (HUGE, HUGE)),
+    "buckets may hold more together than a float can": ("format otlp_json", _METRICS % (b"9", b'1e308","1e308')),
+    "an event's data is UTF-8, though it was passed over at first": (
+        "format influx in CloudEvents",
+        b'{"specversion":"1.0","type":"t","data":"cpu,host=\xe8 idle=1"}',
+    ),
     "nesting below an unknown key is undecodable": ("format json", b'{"timestamp":1,"value":1,"x":' + DEEP),
     "a manifest's offset is not negative": ("manifest", _manifest(offset=-1)),
     "a manifest's offset fits in 64 bits": ("manifest", _manifest(offset=2**63)),

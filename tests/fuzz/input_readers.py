@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
 from daemon import assembly, codec
 from daemon.alert_events import Group
-from daemon.config import Config, InputConfig, loads
+from daemon.config import Config, loads, schema
 from daemon.engine import step
+from daemon.formats import FORMATS, Options
 from daemon.formats.point import TIME_MS_MAX
 from daemon.intake import Taken
 from daemon.memory import MemoryRecord
@@ -23,13 +23,13 @@ from detectors.network import use_threads
 from detectors.scoring import Detector
 from tests.fuzz.engine import ACCEPTED, Reader
 from tests.fuzz.mutation import JSON
+from tests.fuzz.wire import PACKED, PARTS
 
 HERE = TopicPartition("metrics", 0)
 STREAMS_MAX = 300
 RECORDS_PER_STATE = 400  # then the partition begins afresh, so that a run's memory is bounded ...
 RECORDS_PER_INTAKE = 20_000  # ... and so does the intake, which remembers many more routes than a fuzzer needs
 STAMP = 1_700_000_000
-EXAMPLES = Path(__file__).parent / "examples"
 REASONS = frozenset(get_args(RejectReason))
 
 JSON_EXAMPLES: tuple[object, ...] = (
@@ -54,28 +54,47 @@ TELEGRAF_EXAMPLES: tuple[object, ...] = (
         ]
     },
 )
+SHAPES = {"otlp_proto": PARTS, "prometheus_remote_write": PACKED}  # the others are JSON, or no tree at all
+TOKENS = {"influx": (b" 1700000000000000000", b"i ", b"u,", b"\\ ", b"\\,", b'="', b"#", b"t", b"1e5", b" ", b"\n\n")}
+BARE = [each.record for each in FORMATS["prometheus_remote_write"].examples() if each.options.compression == "none"]
+EVENTS = {
+    "telegraf_json": [
+        json.dumps({"specversion": "1.0", "id": "1", "source": "t", "type": "m", "data": each}).encode()
+        for each in TELEGRAF_EXAMPLES
+    ],
+    "influx": [
+        b'[{"specversion":"1.0","type":"m","time":"2023-11-14T22:13:20Z","data":"cpu,host=a idle=1\\nmem used=2"}]',
+        b'{"specversion":"1.0","type":"m","data_base64":"bSBmPTEgMTcwMDAwMDAwMA=="}',
+    ],
+}
 PATHS = "fields: {timestamp: time.at, name: metric, labels: by, value: is.now, values: is.all}"
 
 
 def input_readers() -> Iterator[Reader]:
     """Yield a reader for each format that `input.format` may name, one with parts elsewhere, and one for a turn."""
     for name in formats():
-        yield Reader(f"format {name}", intake(configured(name)), examples(name), shape=JSON, weight=6.0)
+        shape = SHAPES.get(name, JSON)
+        yield Reader(f"format {name}", intake(configured(name)), examples(name), TOKENS.get(name, ()), shape, 6.0)
+    bare = configured("prometheus_remote_write", "compression: none")
+    yield Reader("format prometheus_remote_write, bare", intake(bare), BARE, shape=PARTS, weight=2.0)
+    for name, event in EVENTS.items():
+        yield Reader(
+            f"format {name} in CloudEvents", intake(configured(name, "envelope: cloudevents")), event, (), JSON, 2.0
+        )
     yield Reader("format json, parts elsewhere", intake(configured("json", PATHS)), examples("json"), (), JSON, 3.0)
     yield Reader("turn", turn(configured("json")), examples("json"), shape=JSON, weight=0.6)
 
 
 def formats() -> tuple[str, ...]:
     """Return the names of all formats, as the configuration knows them."""
-    return get_args(InputConfig.model_fields["format"].annotation)
+    return tuple(schema()["definitions"]["InputConfig"]["properties"]["format"]["enum"])
 
 
 def examples(name: str) -> Sequence[bytes]:
-    """Return the examples of one format: those above, and the files in examples/FORMAT/; else everybody's."""
+    """Return the examples of one format: those above, and its own."""
     own = {"json": JSON_EXAMPLES, "telegraf_json": TELEGRAF_EXAMPLES}.get(name, ())
-    files = sorted((EXAMPLES / name).glob("*")) if (EXAMPLES / name).is_dir() else []
-    found = [*(json.dumps(each).encode() for each in own), *(path.read_bytes() for path in files)]
-    return found or [json.dumps(each).encode() for each in (*JSON_EXAMPLES, *TELEGRAF_EXAMPLES)]
+    described = [each.record for each in FORMATS[name].examples() if each.options == Options()]
+    return [*(json.dumps(each).encode() for each in own), *described]
 
 
 def configured(name: str, more: str = "") -> Config:

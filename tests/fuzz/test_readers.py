@@ -22,6 +22,8 @@ INPUTS_MAX = 20_000
 NAMES = [
     *(f"format {name}" for name in input_readers.formats()),
     "format json, parts elsewhere",
+    "format prometheus_remote_write, bare",
+    *(f"format {name} in CloudEvents" for name in input_readers.EVENTS),
     "turn",
     "page",
     "manifest",
@@ -56,8 +58,7 @@ def test_a_reader_accepts_what_is_right(readers: Mapping[str, Reader], name: str
     tally = Tally(name)
     for example in readers[name].examples:
         assert isinstance(tried(readers[name], 0, 0, example, tally), str), "an example escaped"
-    hint = f"lay records of it into tests/fuzz/examples/{name.removeprefix('format ')}/"
-    assert tally.outcomes[ACCEPTED], f"{name} accepts none of its examples: {hint}"
+    assert tally.outcomes[ACCEPTED], f"{name} accepts none of its examples"
 
 
 @pytest.mark.parametrize("name", NAMES)

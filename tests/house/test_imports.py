@@ -59,6 +59,7 @@ def test_every_contract_is_kept() -> None:
         ("prometheus", "daemon/loop.py", "import prometheus_client"),
         ("structlog", "daemon/loop.py", "import structlog"),
         ("torch", "daemon/engine.py", "import torch"),
+        ("decoders", "daemon/intake.py", "import cramjam"),
         ("jars", "daemon/demo/run.py", "import jgo"),
         ("parquet", "daemon/history.py", "import pyarrow"),
         ("plots", "daemon/history.py", "import matplotlib"),

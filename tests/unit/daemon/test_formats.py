@@ -10,19 +10,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from daemon.formats import Format, JsonFormat, Malformed, Point, TelegrafFormat
-from daemon.formats.json import FieldPaths
-from daemon.formats.point import TIME_MS_MAX, TimestampUnit, time_ms
+from daemon.formats import FieldPaths, Format, JsonFormat, Malformed, Options, Point, TelegrafFormat
+from daemon.formats.options import TimestampUnit
+from daemon.formats.point import TIME_MS_MAX, time_ms
 from daemon.types import RejectReason
 
 T = 1_700_000_000
 T_MS = T * 1000
-DOTTED = FieldPaths(timestamp="meta.at", name="meta.metric", labels="tags", value="data.one", values="data.all")
+PATHS = FieldPaths(timestamp="meta.at", name="meta.metric", labels="tags", value="data.one", values="data.all")
+DOTTED = Options(fields=PATHS)
 FORMATS: dict[str, Format] = {
-    **{f"json-{unit}": JsonFormat(unit=unit) for unit in get_args(TimestampUnit)},
+    **{f"json-{unit}": JsonFormat(Options(unit=unit)) for unit in get_args(TimestampUnit)},
     "json-dotted": JsonFormat(DOTTED),
     "telegraf": TelegrafFormat(),
-    "telegraf-ns": TelegrafFormat("ns"),
+    "telegraf-ns": TelegrafFormat(Options(unit="ns")),
 }
 
 

@@ -12,6 +12,7 @@ from daemon import config
 from daemon.demo import scenario as scenarios
 from daemon.demo.scenario import GROUP, PARTITIONS, TOPIC, Size
 from daemon.formats.json import JsonFormat
+from daemon.formats.options import Options
 from daemon.formats.point import Malformed
 from daemon.stream_keys import stream_key
 
@@ -53,7 +54,7 @@ def test_the_daemons_own_format_reads_a_record_and_calls_the_stream_as_the_label
     settings = config.loads(scenarios.configuration(SCENARIO, "localhost:9092", "127.0.0.1:9464"), "demo", {})
     stream = SCENARIO.fleet.streams[3]
     record = scenarios.record_of(stream, 123_456_789_012, 1.5)
-    decoded = JsonFormat(unit=settings.input.timestamp_unit).decode(record.value or b"")
+    decoded = JsonFormat(Options(unit=settings.input.timestamp_unit)).decode(record.value or b"")
     assert not isinstance(decoded, Malformed)
     (point,) = decoded
     assert (point.time_ms, point.fields) == (123_456_789_012, {"value": 1.5})

@@ -15,6 +15,7 @@ from detectors.slab import row_dtype
 
 F = NDArray[np.float64]
 NAN = math.nan
+SECONDS = 10.0
 
 
 def fresh(streams: int = 1, channels: int = 1) -> NDArray[np.void]:
@@ -27,7 +28,7 @@ def take_over(rows: NDArray[np.void], due: NDArray[np.bool_]) -> None:
     rows["location"], rows["spread"] = scaling.renewed(rows, due)
 
 
-def run(rows: NDArray[np.void], values: F, seconds: float = 10.0) -> tuple[F, F]:
+def run(rows: NDArray[np.void], values: F, seconds: float = SECONDS) -> tuple[F, F]:
     """Take a series (T, D) through one row; return levels and scaled values as they were seen, (T, D) both."""
     levels, seen = np.empty_like(values), np.empty_like(values)
     for i, value in enumerate(values):
@@ -123,6 +124,47 @@ def test_a_counter_is_recognised_and_becomes_a_rate_per_second() -> None:
     assert rows["counter"][0, 0] == 1.0
     assert levels[100:].mean() == pytest.approx(1.0, rel=0.1)
     assert float(rows["location"][0, 0]) == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_told_counter_is_a_rate_from_its_second_sample_on() -> None:
+    rows, values = fresh(), rising(20)
+    rows["counter"] = scaling.COUNTER
+    levels, _ = run(rows, values)
+    assert math.isnan(levels[0, 0])
+    assert np.allclose(levels[1:], np.diff(values, axis=0) / SECONDS)
+
+
+def test_what_was_added_becomes_a_rate_too() -> None:
+    rows, values = fresh(), np.array([[5.0], [20.0], [0.0], [NAN], [10.0]])
+    rows["counter"] = scaling.DELTA
+    levels, _ = run(rows, values)
+    assert np.array_equal(levels * SECONDS, [[NAN], [20.0], [0.0], [NAN], [10.0]], equal_nan=True)
+
+
+@pytest.mark.parametrize("told", [scaling.COUNTER, scaling.DELTA])
+def test_what_is_told_to_be_a_total_stays_one_however_often_it_falls(told: float) -> None:
+    rows = fresh()
+    rows["counter"] = told
+    run(rows, noise(300))
+    assert rows["counter"][0, 0] == told
+
+
+@pytest.mark.parametrize("told", [scaling.UNKNOWN, scaling.COUNTER, scaling.DELTA, scaling.GAUGE])
+def test_a_level_leads_back_to_the_value_that_would_give_it(told: float) -> None:
+    rows = fresh()
+    rows["counter"] = told
+    run(rows, rising(20))
+    level, seconds = np.array([[2.5]]), np.array([30.0])
+    value = scaling.values_of(rows, level, seconds)
+    assert scaling.levels(rows, value, seconds)[0, 0] == pytest.approx(2.5)
+
+
+def test_what_is_told_to_be_a_level_stays_one_however_it_rises() -> None:
+    rows = fresh()
+    rows["counter"] = scaling.GAUGE
+    levels, _ = run(rows, rising())
+    assert np.array_equal(levels, rising())
+    assert rows["counter"][0, 0] == scaling.GAUGE
 
 
 def test_a_reset_makes_no_negative_and_no_giant_rate() -> None:

@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from detectors import scoring
+from detectors import scaling, scoring
 from detectors.adopt import adopt
 from detectors.fit import Progress
 from detectors.network import Network, use_threads
 from detectors.scoring import Detector
 from detectors.settings import TrainingSettings
 from detectors.slab import row_dtype
-from detectors.train import SERIES_SAMPLES_MIN, StreamHistory, TooLittleHistory, Trained, train
+from detectors.train import SERIES_SAMPLES_MIN, StreamHistory, TooLittleHistory, Trained, _series, train
 from tests.conformance.feed import INTERVAL_MS, START_MS, settings_of, wave
 
 QUICK = TrainingSettings(min_samples=200, epochs_max=3, lanes=4, chunk_samples=32)
@@ -88,3 +88,14 @@ def test_the_histories_given_stay_as_they_are() -> None:
         assert np.array_equal(each.times_ms, times_ms)
         assert np.array_equal(each.values, values)
     assert [len(each.times_ms) for each in given] == [150, 220]
+
+
+def test_what_a_history_is_told_to_be_is_what_is_learnt_from() -> None:
+    use_threads(1)
+    rises = np.cumsum(np.abs(wave(300, 2, 1)) + 1.0, axis=0)
+    times_ms = START_MS + INTERVAL_MS * np.arange(300, dtype=np.int64)
+    told = np.array([scaling.COUNTER, scaling.GAUGE], dtype=np.float32)
+    (series,) = _series(SETTINGS, [StreamHistory(times_ms, rises, told)])
+    assert series.valid[:3].tolist() == [[False, True], [True, True], [True, True]]
+    steps = np.abs(np.diff(series.targets, axis=0)).mean(axis=0)
+    assert steps[0] > 10 * steps[1]  # a rate goes up and down, a total only on
