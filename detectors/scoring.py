@@ -25,6 +25,7 @@ MODEL_WARMUP_SAMPLES = 100  # after a swap, before the network's errors count
 MEASURED_SAMPLES = 10  # after a swap, before the errors of several channels can be measured by their usual squares
 SHIELDED_TAIL_SAMPLES = 40  # of an open alert, which the tails still learn
 ERROR_WEIGHTS = np.array([1.0, 1.0, 0.7, 0.5])  # steps and repetitions come in bursts: their decades are worth less
+JOINT_WEIGHTS = np.array([1.25, 1.25, 0.7, 0.5])  # the one error of several channels has one chance only, not two
 CLOCK_INPUTS = 2  # sine and cosine of the time of day
 STEP_INPUT_MAX = 20.0  # scaled units; bounds the network's difference input
 
@@ -123,7 +124,7 @@ def score(detector: Detector, rows: Row, times_ms: NDArray[np.int64], values: F,
     channels.follow(rows, z, difference)
     smooth = channels.smoothed(rows, channels.combined(rows, *parts, present), _seen(rows))
     decades = _decades(rows, smooth, parts)
-    surprise: F = (decades * ERROR_WEIGHTS).max(axis=1)
+    surprise: F = (decades * (ERROR_WEIGHTS if z.shape[1] == 1 else JOINT_WEIGHTS)).max(axis=1)
     result = threshold.score(detector.settings.threshold, rows, surprise)
     warm = rows["samples"] >= detector.settings.warmup_samples
     spread = scaling.floored(rows)
