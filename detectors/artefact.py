@@ -21,14 +21,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from detectors.autoencoder import sizes_of, weight_shapes
+from detectors.progress import Progress
 from detectors.settings import KERNEL_MAX, LAYERS_MAX, ModelSettings
 from detectors.verdict import Verdict
 
 FORMAT: Final = 1
 BYTES_MAX: Final = 8 * 1024 * 1024
-WIDTH_MAX: Final = (
-    4096  # of hidden state, window, code and horizon: what a manifest may ask for before anything is built
-)
+WIDTH_MAX: Final = 4096  # of all widths: what a manifest may ask for before anything is built
 HEADER_KEY: Final = "longwatch"
 
 _BLANK: Final = "0" * 64
@@ -65,6 +64,7 @@ class Lineage:
     cause: str = ""  # what made the training due: schedule, drift, operator
     verdict: Verdict | None = None
     promoted_at_ms: int = 0  # 0: refused, or promoted by hand later
+    curves: tuple[Progress, ...] = ()  # how the training went
 
 
 @dataclass(frozen=True, slots=True, eq=False)

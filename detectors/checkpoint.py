@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from detectors.objective import Judged
+from detectors.progress import Progress
 from detectors.settings import ModelSettings, TrainingSettings
 
 FORMAT: Final = 1
@@ -27,21 +28,6 @@ Tensors = Mapping[str, NDArray[np.float32]]
 
 class CheckpointError(ValueError):
     """The bytes cannot be gone on from; the text says what is wrong, and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far training has come, after each epoch."""
-
-    epoch: int
-    epochs_max: int
-    loss: float  # on the earlier data: of window and forecast together, scaled units
-    validation_loss: float  # the same on the later data
-    gradient_norm: float  # mean over the epoch, before clipping
-    seconds: float  # since the training began, without the time between two parts of it
-    clipped_share: float = 0.0  # of the epoch's updates
-    gradient_norm_max: float = 0.0  # the largest of the epoch, before clipping
-    learning_rate: float = 0.0  # at the epoch's end
 
 
 @dataclass(frozen=True, slots=True)

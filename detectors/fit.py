@@ -26,9 +26,10 @@ from torch.nn.utils import clip_grad_norm_
 
 from detectors.architectures.family import Autoencoder, State, Teaching
 from detectors.autoencoder import untrained, weights_of
-from detectors.checkpoint import Checkpoint, CheckpointError, Facts, Progress, Saving, check
+from detectors.checkpoint import Checkpoint, CheckpointError, Facts, Saving, check
 from detectors.lanes import Chunk, History, TrainingSeries, chunks, random_spans
 from detectors.objective import DECODED_SHARE, Judged, Lesson, heads, judge
+from detectors.progress import Progress
 from detectors.settings import ModelSettings, TrainingSettings
 
 __all__ = ["FitReport", "Fitted", "Progress", "TrainingSeries", "fit"]

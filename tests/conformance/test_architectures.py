@@ -12,13 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detectors import scoring
+from detectors import checkpoint, scoring
 from detectors.architectures import FAMILY, widths_of
 from detectors.architectures.family import Autoencoder, State, Teaching
 from detectors.artefact import Artefact, Lineage, dumps, loads
 from detectors.autoencoder import untrained, weight_shapes, weights_of, with_weights
+from detectors.checkpoint import Saving
+from detectors.fit import Fitted, TrainingSeries, fit
 from detectors.lstm import LSTMWeights, unroll
 from detectors.network import ROW_STEP, Advanced, Network, use_threads
+from detectors.progress import Progress
 from detectors.recurrent import gru_cell, rnn_cell
 from detectors.settings import Architecture, Decoder, DetectorSettings, ModelSettings, TrainingSettings
 from detectors.slab import row_dtype
@@ -307,3 +310,36 @@ class _Loss(nn.Module):
         ahead = model.forecast(summary.flatten(0, 1), read.flatten(0, 1)[:, :CHANNELS]).square().sum()
         penalty = model.penalty(read, state, summary, teaching)
         return loss + ahead if penalty is None else loss + ahead + penalty
+
+
+# training that was cut short
+
+
+def taught(settings: ModelSettings, epochs: int, saving: Saving | None = None) -> Fitted:
+    """Teach for so many of the two epochs of which the schedule knows."""
+    values = np.sin(np.arange(300) / 5)[:, None].astype(np.float32)
+    inputs = np.concatenate([values, stream(300, 1)[:, 0, :5]], axis=1)
+    series = [TrainingSeries(inputs, values, np.ones_like(values, np.bool_))]
+    training = TrainingSettings(epochs_max=2, lanes=4, chunk_samples=8)
+    told = iter(range(epochs))
+
+    def enough(_: Progress) -> None:
+        if next(told, None) is None:
+            raise Interrupted
+
+    return fit(series, model=settings, training=training, progress=enough, saving=saving, clock=lambda: 0.0)
+
+
+class Interrupted(Exception):
+    """What ends a training in the middle."""
+
+
+def test_a_training_that_was_cut_short_ends_with_the_weights_that_it_would_have_had(settings: ModelSettings) -> None:
+    kept: list[bytes] = []
+    whole = taught(settings, 2)
+    with pytest.raises(Interrupted):
+        taught(settings, 1, Saving(keep=lambda reached: kept.append(checkpoint.dumps(reached))))
+    resumed = taught(settings, 1, Saving(start=checkpoint.loads(kept[-1])))
+    assert len(kept) == 1
+    assert all(np.array_equal(whole.weights[name], resumed.weights[name]) for name in whole.weights)
+    assert resumed.report == whole.report
