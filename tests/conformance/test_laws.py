@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from daemon.types import TopicPartition
 from detectors.channels import NAMES
 from detectors.network import Network
 from detectors.settings import (
-    Architecture,
     DetectorSettings,
     ModelSettings,
     QuantileThreshold,
@@ -68,7 +66,7 @@ def trained(settings: DetectorSettings) -> Case:
     return Case(settings, drawn(settings))
 
 
-def shape(decoder: str, **changes: int | str) -> ModelSettings:
+def shape(decoder: str, **changes: int) -> ModelSettings:
     return ModelSettings(**{"hidden": 5, "window": 4, "bottleneck": 3, "decoder": decoder, **changes})  # type: ignore[arg-type]
 
 
@@ -81,11 +79,6 @@ CASES: Mapping[str, Case] = {
     "lstm-quantile-two-channels": trained(settings_of(2, threshold=QuantileThreshold(0.95), model=shape("lstm"))),
     "shared-readout": trained(settings_of(2, model=shape("mlp"), readout="shared")),
     "mlp-of-the-shipped-size": trained(settings_of(model=ModelSettings(), threshold=StaticThreshold(1.5))),
-    **{
-        f"architecture-{name}": trained(settings_of(2, model=shape("mlp", architecture=name)))
-        for name in get_args(Architecture)
-        if name != ModelSettings().architecture
-    },
     "smallest": trained(settings_of(model=shape("mlp", hidden=1, window=2, bottleneck=1))),
 }
 
