@@ -12,6 +12,7 @@ from daemon.state import GroupLayout, Pages, PartitionState, flush
 from daemon.types import TopicPartition
 from detectors.adopt import adopt
 from detectors.dayzero import day_zero
+from detectors.introspection import NoGates, cell_of
 from detectors.scoring import Detector
 from detectors.settings import Architecture, DetectorSettings, ModelSettings
 from detectors.slab import Delta
@@ -98,3 +99,14 @@ def test_day_zero_scores_with_either_readout(settings: DetectorSettings, readout
     chosen = settings_of(2, model=settings.model, warmup_samples=20, readout=readout)
     feed = Feed(chosen, day_zero(chosen).network).polls([series(wave(30, 2))])
     assert np.isfinite(list(feed.scores.values())[20:]).all()
+
+
+def test_gates_are_shown_of_what_one_layer_reads_alone_and_refused_by_name_for_the_rest(
+    settings: DetectorSettings,
+) -> None:
+    network = drawn(settings)
+    if settings.model.architecture in ("lstm", "variational", "contractive", "denoising"):
+        assert len(cell_of(network).forget.bias) == settings.model.hidden
+    else:
+        with pytest.raises(NoGates, match="Autoencoder has no LSTM gates to show"):
+            cell_of(network)
