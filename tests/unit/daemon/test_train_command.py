@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from daemon.commands.train import EXIT_FAILED, EXIT_OK, Saves, TrainArguments, train
+from daemon.commands.saves import Saves
+from daemon.commands.train import TrainArguments, train
 from daemon.config import load
 from daemon.models import ready
 from detectors import artefact, checkpoint
@@ -58,6 +60,21 @@ def test_a_training_leaves_model_checkpoint_and_picture_and_nothing_else(
     group = load(arguments.config, {}).groups[0]
     live = ready(found, "id", group.detector())
     assert live.detector.network is not None
+
+
+def test_a_pipe_and_a_link_are_written_to_and_stay_what_they_are(arguments: TrainArguments, tmp_path: Path) -> None:
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link", tmp_path / "target"
+    os.mkfifo(pipe)
+    link.symlink_to(target)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert run(replace(arguments, output=pipe, saves=Saves(checkpoint=link)))[0] == EXIT_OK
+        assert artefact.loads(os.read(reading, 65536)).model.architecture == "stacked"
+    finally:
+        os.close(reading)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert checkpoint.loads(target.read_bytes()).facts.model.architecture == "stacked"
 
 
 def test_a_training_that_is_resumed_adds_what_is_left(arguments: TrainArguments, tmp_path: Path) -> None:
