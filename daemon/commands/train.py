@@ -54,7 +54,7 @@ class TrainArguments:
     output: Path | None = None
     first_offset: int | None = None
     end_offset: int | None = None
-    saves: Saves = Saves()
+    saves: Saves = field(default_factory=Saves)
     child: bool = False
     cause: Cause = "operator"
 

@@ -15,6 +15,7 @@ import torch
 
 from daemon.commands.saves import Saves
 from daemon.commands.train import TrainArguments, train
+from daemon.commands.voices import EXIT_FAILED, EXIT_OK
 from daemon.config import load
 from daemon.models import ready
 from detectors import artefact, checkpoint
