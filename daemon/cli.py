@@ -69,6 +69,9 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--output", type=Path, metavar="FILE", help="write the artefact here; without it, publish it")
     train.add_argument("--from-offset", type=int, metavar="N", help="first input offset of each partition")
     train.add_argument("--to-offset", type=int, metavar="N", help="input offset after the last of each partition")
+    train.add_argument("--checkpoint", type=Path, metavar="FILE", help="keep here, after each epoch, how far it is")
+    train.add_argument("--resume", type=Path, metavar="FILE", help="go on from a checkpoint, and keep it up to date")
+    train.add_argument("--plot", type=Path, metavar="FILE", help="draw losses and gradient norms here, as SVG")
     train.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     train.add_argument("--cause", choices=("schedule", "drift", "operator"), default="operator", help=argparse.SUPPRESS)
 
@@ -149,6 +152,7 @@ def _check_config(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from daemon.commands.saves import Saves
     from daemon.commands.train import TrainArguments, train
 
     chosen = TrainArguments(
@@ -158,6 +162,7 @@ def _train(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         first_offset=arguments.from_offset,
         end_offset=arguments.to_offset,
+        saves=Saves(arguments.checkpoint or arguments.resume, arguments.resume, arguments.plot),
         child=arguments.child,
         cause=arguments.cause,
     )

@@ -21,17 +21,23 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from detectors.autoencoder import sizes_of, weight_shapes
-from detectors.settings import ModelSettings
+from detectors.progress import Progress
+from detectors.settings import KERNEL_MAX, LAYERS_MAX, ModelSettings
 from detectors.verdict import Verdict
 
 FORMAT: Final = 1
 BYTES_MAX: Final = 8 * 1024 * 1024
-WIDTH_MAX: Final = 4096  # of hidden state, window and code: what a manifest may ask for before anything is built
+WIDTH_MAX: Final = 4096  # of all widths: what a manifest may ask for before anything is built
 HEADER_KEY: Final = "longwatch"
 
 _BLANK: Final = "0" * 64
 # eight bytes of length, then JSON that holds JSON as a string
 _START: Final = re.compile(rb'.{8}\{"__metadata__":\{"longwatch":"\{\\"sha256\\":\\"([0-9a-f]{64})\\"', re.DOTALL)
+_SIZES_MAX: Final = {
+    **dict.fromkeys(("hidden", "window", "bottleneck", "horizon"), WIDTH_MAX),
+    "layers": LAYERS_MAX,
+    "kernel": KERNEL_MAX,
+}
 _WEIGHT, _CALIBRATION = "weight/", "calibration/"
 _TRAIN_AGAIN: Final = "train the group again, or restore an earlier model"
 
@@ -58,6 +64,7 @@ class Lineage:
     cause: str = ""  # what made the training due: schedule, drift, operator
     verdict: Verdict | None = None
     promoted_at_ms: int = 0  # 0: refused, or promoted by hand later
+    curves: tuple[Progress, ...] = ()  # how the training went
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,7 +158,7 @@ def _under(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArra
 def _check(artefact: Artefact) -> None:
     _check_sizes(artefact.model)
     try:
-        features, _ = sizes_of(artefact.weights)
+        features, _ = sizes_of(artefact.weights, artefact.model)
         if not features or not artefact.channels:
             _refuse(f"a model of {len(artefact.channels)} channels and {features} inputs is none")
         expected = weight_shapes(features=features, channels=len(artefact.channels), settings=artefact.model)
@@ -164,10 +171,10 @@ def _check(artefact: Artefact) -> None:
 
 
 def _check_sizes(model: ModelSettings) -> None:
-    for name in ("hidden", "window", "bottleneck"):
+    for name, most in _SIZES_MAX.items():
         value = getattr(model, name)
-        if not 1 <= value <= WIDTH_MAX:
-            _refuse(f"model.{name} is {value} and must be 1 to {WIDTH_MAX}", "correct the model settings")
+        if not 1 <= value <= most:
+            _refuse(f"model.{name} is {value} and must be 1 to {most}", "correct the model settings")
 
 
 def _check_weight(name: str, array: NDArray[Any] | None, shape: tuple[int, ...] | None) -> None:

@@ -2,9 +2,10 @@
 
 Back-propagation through time is truncated to chunks, but the state is not: it is carried from chunk to chunk, as it is
 carried from sample to sample in production. Only the earlier part of each series is trained on; the later part says
-when to stop and which weights to keep.
+when to stop and which weights to keep. A training that was cut short goes on from its last checkpoint and ends with the
+weights, to the bit, that it would have had.
 
-Shapes: T samples of a chunk, L lanes, F inputs, D channels, H hidden width.
+Shapes: T samples of a chunk, L lanes, F inputs, D channels.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,29 +24,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from detectors.autoencoder import LSTMAutoencoder, State, masked_huber, untrained, weights_of
-from detectors.lanes import Chunk, History, TrainingSeries, chunks, later_spans, random_spans
+from detectors.architectures.family import Autoencoder, State, Teaching
+from detectors.autoencoder import untrained, weights_of
+from detectors.checkpoint import Checkpoint, CheckpointError, Facts, Saving, check
+from detectors.lanes import Chunk, History, TrainingSeries, chunks, random_spans
+from detectors.objective import DECODED_SHARE, Judged, Lesson, heads, judge
+from detectors.progress import Progress
 from detectors.settings import ModelSettings, TrainingSettings
 
 __all__ = ["FitReport", "Fitted", "Progress", "TrainingSeries", "fit"]
 
 UPDATES_MIN: Final = 16  # of an epoch: a short history is gone through several times
-DECODED_SHARE: Final = 4  # the window is told at every fourth position only: neighbours teach nearly the same
 LAST_RATE: Final = 0.05  # of the learning rate, at the end of the cosine
 
 Stopped = Literal["epochs", "patience", "seconds"]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far training has come, after each epoch."""
-
-    epoch: int
-    epochs_max: int
-    loss: float  # on the earlier data: Huber loss of window and forecast together, scaled units
-    validation_loss: float  # the same on the later data
-    gradient_norm: float  # mean over the epoch, before clipping
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +55,7 @@ class FitReport:
     persistence_loss: float  # there, of saying that the next sample equals the last
     seconds: float
     samples: int  # trained on
+    curves: tuple[Progress, ...] = ()  # all of it, epoch by epoch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,33 +66,27 @@ class Fitted:
     report: FitReport
 
 
-class _Heads(NamedTuple):
-    """Sums of the Huber losses of both heads, and over how many numbers."""
-
-    window: Tensor
-    window_count: Tensor
-    ahead: Tensor
-    ahead_count: Tensor
-
-    @property
-    def loss(self) -> Tensor:
-        return self.window / self.window_count.clamp(min=1) + self.ahead / self.ahead_count.clamp(min=1)
-
-
-class _Judged(NamedTuple):
-    """Mean losses on the later data."""
-
-    loss: float
-    forecast: float
-    persistence: float
-
-
 class _Kept(NamedTuple):
     """The best weights so far."""
 
     epoch: int
-    judged: _Judged
+    judged: Judged
     weights: dict[str, NDArray[np.float32]]
+
+
+@dataclass(slots=True)
+class _Course:
+    """All that changes while a model is taught."""
+
+    network: Autoencoder
+    optimiser: torch.optim.Adam
+    walk: Iterator[Chunk]
+    order: torch.Generator  # of the walk, and of the positions that are told
+    state: State
+    best: _Kept
+    epochs: list[Progress]
+    updates: int = 0
+    clipped: int = 0
 
 
 def fit(
@@ -108,103 +95,89 @@ def fit(
     model: ModelSettings,
     training: TrainingSettings,
     progress: Callable[[Progress], None],
+    saving: Saving | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Fitted:
-    """Learn weights from `series`, and call `progress` after each epoch.
+    """Learn weights from `series`, and call `progress` after each epoch; go on from a checkpoint if `saving` has one.
 
     Takes `training.seconds_max` by `clock` at most, plus one look at the later data. The same series, settings and
     seed give the same weights to the bit on one machine with one torch thread, unless time ran out. Raises ValueError
-    when the series do not belong together or are too short.
+    when the series do not belong together or are too short, and CheckpointError for a checkpoint of something else.
     """
     started = clock()
+    saving = saving or Saving()
     history = History.of(series)
-    generator = torch.Generator().manual_seed(training.seed)
-    network = _network(history, model, training)
-    optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
+    fingerprint = history.fingerprint() if saving != Saving() else ""
+    course = _begun(history, model, training)
+    if saving.start is not None:
+        check(saving.start.facts, history=fingerprint, model=model, training=training)
+        _go_on(course, saving.start)
     updates = max(math.ceil(history.samples / (training.lanes * training.chunk_samples)), UPDATES_MIN)  # of an epoch
-    walk = _endless_walk(history, training, generator)
-    state = _nothing(training, model)
-    best = _Kept(0, _judge(network, history, model, training), weights_of(network))
-    epochs: list[Progress] = []
-    norms: list[float] = []
-    stopped: Stopped | None = None
+    before = course.epochs[-1].seconds if course.epochs else 0.0
+    stopped = _why_stop(course, training, 0.0) if course.epochs else None
 
     while stopped is None:
-        losses = []
-        for chunk in itertools.islice(walk, updates):
+        losses, norms = [], []
+        for chunk in itertools.islice(course.walk, updates):
             # forward
-            hidden, state = network.encode(history.inputs[chunk.rows], chunk.carry(state))  # (T, L, H)
-            told_at = torch.randperm(len(hidden), generator=generator)[: -(-len(hidden) // DECODED_SHARE)]
-            loss = _heads(network, history, chunk, hidden, told_at).loss
+            teaching = Teaching(training, _chance(training, course.updates))
+            inputs, state = course.network.disturbed(history.inputs[chunk.rows], teaching), chunk.carry(course.state)
+            summary, course.state = course.network.encode(inputs, state)  # (T, L, R)
+            lesson = Lesson(chunk, inputs, summary, _told_at(len(summary), course.order))
+            loss = heads(course.network, history, lesson, teaching).loss
+            penalty = course.network.penalty(inputs, state, summary, teaching)
 
             # backward
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            norms.append(_clip(network, training))
-            optimiser.param_groups[0]["lr"] = _rate(training, len(norms) / (updates * training.epochs_max))
-            optimiser.step()
+            course.optimiser.zero_grad()
+            (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+            norms.append(_clip(course.network, training))
+            course.updates += 1
+            course.optimiser.param_groups[0]["lr"] = _rate(training, course.updates / (updates * training.epochs_max))
+            course.optimiser.step()
             losses.append(loss.item())
             if clock() - started >= training.seconds_max:
                 break
 
         # judge
-        judged = _judge(network, history, model, training)
-        epoch = len(epochs) + 1
-        if judged.loss < best.judged.loss:
-            best = _Kept(epoch, judged, weights_of(network))
+        judged = judge(course.network, history, training)
+        epoch = len(course.epochs) + 1
+        if judged.loss < course.best.judged.loss:
+            course.best = _Kept(epoch, judged, weights_of(course.network))
         now = clock() - started
-        norm = statistics.fmean(norms[-len(losses) :])
-        epochs.append(Progress(epoch, training.epochs_max, statistics.fmean(losses), judged.loss, norm, now))
-        progress(epochs[-1])
-        stopped = _why_stop(epochs[-1], best.epoch, training)
+        course.clipped += sum(norm > training.gradient_norm_max for norm in norms)
+        course.epochs.append(_progress(course, training, (losses, norms), judged.loss, before + now))
+        progress(course.epochs[-1])
+        if saving.keep is not None:
+            saving.keep(_checkpoint(course, fingerprint, model, training))
+        stopped = _why_stop(course, training, now)
 
-    return Fitted(best.weights, _report(epochs, best, norms, stopped, (training.gradient_norm_max, history.samples)))
+    return Fitted(course.best.weights, _report(course, stopped, history.samples))
 
 
 # the parts of the loop
 
 
-def _network(history: History, model: ModelSettings, training: TrainingSettings) -> LSTMAutoencoder:
+def _begun(history: History, model: ModelSettings, training: TrainingSettings) -> _Course:
     features, channels = history.inputs.shape[1], history.targets.shape[1]
-    return untrained(features=features, channels=channels, settings=model, seed=training.seed)
-
-
-def _endless_walk(history: History, training: TrainingSettings, generator: torch.Generator) -> Iterator[Chunk]:
-    spans = random_spans(history, lanes=training.lanes, burn_in=training.chunk_samples, generator=generator)
-    return chunks(spans, lanes=training.lanes, samples=training.chunk_samples, rows=len(history.inputs))
-
-
-def _nothing(training: TrainingSettings, model: ModelSettings) -> State:
-    return torch.zeros(training.lanes, model.hidden), torch.zeros(training.lanes, model.hidden)
-
-
-def _heads(network: LSTMAutoencoder, history: History, chunk: Chunk, hidden: Tensor, told_at: Tensor) -> _Heads:
-    window, window_counted = history.windows(chunk, told_at, network.window)  # (P * L, W, D)
-    following, following_counted = history.following(chunk)  # (T * L, D)
-    told = network.decode(hidden[told_at].flatten(0, 1))
-    newest = history.inputs[chunk.rows].flatten(0, 1)[:, : network.channels]  # (T * L, D)
-    expected = network.forecast(hidden.flatten(0, 1), newest)
-    return _Heads(*masked_huber(told, window, window_counted), *masked_huber(expected, following, following_counted))
-
-
-@torch.no_grad()
-def _judge(network: LSTMAutoencoder, history: History, model: ModelSettings, training: TrainingSettings) -> _Judged:
-    spans = later_spans(history, lanes=training.lanes)
+    order = torch.Generator().manual_seed(training.seed)
+    network = untrained(features=features, channels=channels, settings=model, seed=training.seed)
+    optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
+    spans = random_spans(history, lanes=training.lanes, burn_in=training.chunk_samples, generator=order)
     walk = chunks(spans, lanes=training.lanes, samples=training.chunk_samples, rows=len(history.inputs))
-    told_at = torch.arange(0, training.chunk_samples, DECODED_SHARE)
-    state = _nothing(training, model)
-    heads, repeats = [], []
-    for chunk in walk:
-        hidden, state = network.encode(history.inputs[chunk.rows], chunk.carry(state))
-        heads.append(_heads(network, history, chunk, hidden, told_at))
-        repeats.append(history.repetition(chunk))
-    total = _Heads(*(torch.stack(part).sum() for part in zip(*heads, strict=True)))
-    repeated, count = (torch.stack(part).sum() for part in zip(*repeats, strict=True))
-    forecast = total.ahead / total.ahead_count.clamp(min=1)
-    return _Judged(float(total.loss), float(forecast), float(repeated / count.clamp(min=1)))
+    best = _Kept(0, judge(network, history, training), weights_of(network))
+    return _Course(network, optimiser, walk, order, network.nothing(training.lanes), best, [])
 
 
-def _clip(network: LSTMAutoencoder, training: TrainingSettings) -> float:
+def _told_at(length: int, order: torch.Generator) -> Tensor:
+    return torch.randperm(length, generator=order)[: -(-length // DECODED_SHARE)]
+
+
+def _chance(training: TrainingSettings, update: int) -> torch.Generator:
+    # one for each update: where a training goes on, its noise does too
+    return torch.Generator().manual_seed((training.seed * 1_000_003 + update + 1) % 2**63)
+
+
+def _clip(network: Autoencoder, training: TrainingSettings) -> float:
     # inputs are bounded and so is each step of Adam: a gradient that is not finite is a mistake in the model
     return float(clip_grad_norm_(network.parameters(), training.gradient_norm_max, error_if_nonfinite=True))
 
@@ -214,28 +187,94 @@ def _rate(training: TrainingSettings, done: float) -> float:
     return training.learning_rate * (LAST_RATE + (1.0 - LAST_RATE) * falling)
 
 
-def _why_stop(now: Progress, epoch_best: int, training: TrainingSettings) -> Stopped | None:
-    if now.seconds >= training.seconds_max:
+def _why_stop(course: _Course, training: TrainingSettings, seconds: float) -> Stopped | None:
+    if seconds >= training.seconds_max:
         return "seconds"
-    if now.epoch >= now.epochs_max:
+    if len(course.epochs) >= training.epochs_max:
         return "epochs"
-    return "patience" if now.epoch - epoch_best >= training.patience_epochs else None
+    return "patience" if len(course.epochs) - course.best.epoch >= training.patience_epochs else None
 
 
-def _report(
-    epochs: Sequence[Progress], best: _Kept, norms: Sequence[float], stopped: Stopped, limits: tuple[float, int]
-) -> FitReport:
-    gradient_norm_max, samples = limits
+def _progress(
+    course: _Course, training: TrainingSettings, gone: tuple[list[float], list[float]], later: float, seconds: float
+) -> Progress:
+    losses, norms = gone
+    return Progress(
+        epoch=len(course.epochs) + 1,
+        epochs_max=training.epochs_max,
+        loss=statistics.fmean(losses),
+        validation_loss=later,
+        gradient_norm=statistics.fmean(norms),
+        seconds=seconds,
+        clipped_share=sum(norm > training.gradient_norm_max for norm in norms) / len(norms),
+        gradient_norm_max=max(norms),
+        learning_rate=course.optimiser.param_groups[0]["lr"],
+    )
+
+
+def _report(course: _Course, stopped: Stopped, samples: int) -> FitReport:
+    epochs = course.epochs
     return FitReport(
         epochs=len(epochs),
-        epoch_best=best.epoch,
+        epoch_best=course.best.epoch,
         stopped=stopped,
         losses=tuple(epoch.loss for epoch in epochs),
         validation_losses=tuple(epoch.validation_loss for epoch in epochs),
         gradient_norms=tuple(epoch.gradient_norm for epoch in epochs),
-        clipped_share=sum(norm > gradient_norm_max for norm in norms) / len(norms),
-        forecast_loss=best.judged.forecast,
-        persistence_loss=best.judged.persistence,
+        clipped_share=course.clipped / course.updates,
+        forecast_loss=course.best.judged.forecast,
+        persistence_loss=course.best.judged.persistence,
         seconds=epochs[-1].seconds,
         samples=samples,
+        curves=tuple(epochs),
     )
+
+
+# there and back
+
+
+def _checkpoint(course: _Course, history: str, model: ModelSettings, training: TrainingSettings) -> Checkpoint:
+    best = course.best
+    tensors = {f"weight/{name}": array for name, array in weights_of(course.network).items()}
+    tensors |= {f"best/{name}": array for name, array in best.weights.items()}
+    for name, parameter in course.network.named_parameters():
+        moments = course.optimiser.state[parameter]
+        tensors[f"mean/{name}"] = moments["exp_avg"].numpy().copy()
+        tensors[f"square/{name}"] = moments["exp_avg_sq"].numpy().copy()
+    hidden, cell = course.state
+    tensors |= {"state/hidden": hidden.detach().numpy().copy(), "state/cell": cell.detach().numpy().copy()}
+    epochs = tuple(course.epochs)
+    facts = Facts(history, model, training, epochs, best.epoch, best.judged, course.updates, course.clipped)
+    return Checkpoint(facts, tensors)
+
+
+def _go_on(course: _Course, checkpoint: Checkpoint) -> None:
+    """Put `course` where the checkpoint stands; the walk is gone through again, without looking at what it passes."""
+    facts, tensors = checkpoint.facts, checkpoint.tensors
+    _check_shapes(course, tensors)
+    course.network.load_state_dict({name: torch.tensor(tensors[f"weight/{name}"]) for name in course.best.weights})
+    course.best = _Kept(facts.best_epoch, facts.best, {name: tensors[f"best/{name}"] for name in course.best.weights})
+    course.state = torch.tensor(tensors["state/hidden"]), torch.tensor(tensors["state/cell"])
+    for name, parameter in course.network.named_parameters():
+        course.optimiser.state[parameter] = {
+            "step": torch.tensor(float(facts.updates)),
+            "exp_avg": torch.tensor(tensors[f"mean/{name}"]),
+            "exp_avg_sq": torch.tensor(tensors[f"square/{name}"]),
+        }
+    for chunk in itertools.islice(course.walk, facts.updates):
+        _told_at(len(chunk.rows), course.order)
+    course.epochs = list(facts.epochs)
+    course.updates, course.clipped = facts.updates, facts.clipped
+
+
+def _check_shapes(course: _Course, tensors: Mapping[str, NDArray[Any]]) -> None:
+    expected = {
+        f"{part}/{name}": array.shape
+        for part in ("weight", "best", "mean", "square")
+        for name, array in course.best.weights.items()
+    }
+    expected |= {"state/hidden": course.state[0].shape, "state/cell": course.state[1].shape}
+    found = {name: array.shape for name, array in tensors.items()}
+    finite = all(array.dtype == np.float32 and np.isfinite(array).all() for array in tensors.values())
+    if found != expected or not finite:
+        raise CheckpointError("checkpoint: its tensors do not fit its settings; start afresh, without a checkpoint")

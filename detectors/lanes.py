@@ -3,11 +3,13 @@
 A lane reads one span of one series after the other, a chunk at a time. Within a span the state is carried from chunk
 to chunk; a new span starts from nothing, and its first samples, the burn-in, are read but do not count.
 
-Shapes: T samples of a chunk, L lanes, W window, F inputs, D channels; rows are row numbers of the joined history.
+Shapes: T samples of a chunk, L lanes, W window, K horizon, F inputs, D channels; rows are numbers of the joined
+history's rows.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detectors.autoencoder import State, masked_huber
+from detectors.architectures.family import State, masked_huber
 
 LATER_SHARE: Final = 0.2  # of each series, its end: never trained on, only judged by
 VALUE_MAX: Final = 1e4  # scaled units; every gate is saturated and the loss is straight long before
@@ -102,18 +104,25 @@ class History:
         back = back.clamp(min=0)
         return self.targets[back].flatten(0, 1), (self.valid[back] & read[..., None]).flatten(0, 1)
 
-    def following(self, chunk: Chunk) -> tuple[Tensor, Tensor]:
-        """Return the sample after each of the chunk's, and what of it counts, (T * L, D) both."""
-        ahead = chunk.rows + 1  # (T, L)
-        counted = chunk.counted & (ahead < chunk.end)
+    def following(self, chunk: Chunk, horizon: int = 1) -> tuple[Tensor, Tensor]:
+        """Return the `horizon` samples after each of the chunk's, and what of them counts, (T * L, K, D) both."""
+        ahead = chunk.rows[:, :, None] + torch.arange(1, horizon + 1)  # (T, L, K)
+        counted = chunk.counted[:, :, None] & (ahead < chunk.end[:, None])
         ahead = ahead.clamp(max=len(self.targets) - 1)
         return self.targets[ahead].flatten(0, 1), (self.valid[ahead] & counted[..., None]).flatten(0, 1)
 
-    def repetition(self, chunk: Chunk) -> tuple[Tensor, Tensor]:
-        """Return the sum of the Huber losses of forecasting each following sample by the one before, and its count."""
-        following, counted = self.following(chunk)
-        repeated = self.targets[chunk.rows].flatten(0, 1)  # (T * L, D)
-        return masked_huber(repeated, following, counted & self.valid[chunk.rows].flatten(0, 1))
+    def repetition(self, chunk: Chunk, horizon: int = 1) -> tuple[Tensor, Tensor]:
+        """Return the sum of the Huber losses of forecasting all following samples by the last one, and their count."""
+        following, counted = self.following(chunk, horizon)
+        repeated = self.targets[chunk.rows].flatten(0, 1)[:, None].expand_as(following)  # (T * L, K, D)
+        return masked_huber(repeated, following, counted & self.valid[chunk.rows].flatten(0, 1)[:, None])
+
+    def fingerprint(self) -> str:
+        """Return what tells this history from any other: 16 hexadecimal digits."""
+        digest = hashlib.sha256(repr((self.inputs.shape, self.earlier, self.later)).encode())
+        for part in (self.inputs, self.targets, self.valid):
+            digest.update(part.numpy().tobytes())
+        return digest.hexdigest()[:16]
 
 
 def chunks(spans: Iterator[Span], *, lanes: int, samples: int, rows: int) -> Iterator[Chunk]:

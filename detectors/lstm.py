@@ -157,4 +157,4 @@ class FusedLSTM(nn.Module):
         for x in inputs:
             h, c = self.step(torch.cat((x, h), dim=1), c)
             hidden.append(h)
-        return torch.stack(hidden), (h[None], c[None])
+        return torch.stack(hidden) if len(hidden) > 1 else h[None], (h[None], c[None])

@@ -4,7 +4,8 @@ A row's result is the same to the last bit whatever other rows are in the batch 
 not depend on how polls cut the stream. Two paddings do it: rows to a multiple of ROW_STEP, so that no element falls
 into the remainder of a vectorised loop, and widths to a multiple of `lstm.WIDTH_STEP`.
 
-Shapes: n streams, F inputs, D channels, H hidden width, W window; all float32.
+Shapes: n streams, F inputs, D channels, W window, K horizon; the state is as wide as `Network.widths`
+says; all float32.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detectors.artefact import Artefact
-from detectors.autoencoder import TanhLinear, Weights, sizes_of, with_weights
+from detectors.autoencoder import Weights, with_weights
+from detectors.layers import TanhLinear
 from detectors.lstm import FusedLSTM, LSTMWeights, padded
+from detectors.recurrent import FusedGRU, FusedRNN
 from detectors.settings import ModelSettings
 
 F4 = NDArray[np.float32]
@@ -33,10 +36,17 @@ BLOCK_ROWS: Final = 1024  # the intermediate results of so many rows stay in the
 class Advanced:
     """What one step of the network gives for n streams."""
 
-    hidden: F4  # (n, H)
-    cell: F4  # (n, H)
+    hidden: F4  # (n, widths.hidden)
+    cell: F4  # (n, widths.cell)
+    summary: F4  # (n, widths.summary), what the heads read
     reconstruction: F4  # (n, W, D), newest first
-    forecast: F4  # (n, D), the next sample
+    spread: F4 | None  # (n, D), how far off the newest reconstruction usually is; None where none is told
+    ahead: F4  # (n, K, D), the next samples
+
+    @property
+    def forecast(self) -> F4:
+        """The next sample (n, D)."""
+        return self.ahead[:, 0]
 
 
 class PaddedLinear(nn.Module):
@@ -64,10 +74,9 @@ class Network:
 
     def __init__(self, weights: Weights, *, model: ModelSettings) -> None:
         """Build the network; raises ValueError when `weights` do not fit `model`."""
-        self.features, self.channels = sizes_of(weights)
-        self.hidden, self.window = model.hidden, model.window
         self._autoencoder = with_weights(weights, model).eval().requires_grad_(False)
-        self._encoder = FusedLSTM(LSTMWeights.of(self._autoencoder.encoder))
+        self.features, self.channels = self._autoencoder.features, self._autoencoder.channels
+        self.widths, self.window, self.horizon = self._autoencoder.widths, model.window, model.horizon
         _freeze(self._autoencoder)
 
     @classmethod
@@ -76,45 +85,57 @@ class Network:
         return cls(artefact.weights, model=artefact.model)
 
     @property
-    def encoder(self) -> FusedLSTM:
-        """What reads the samples."""
-        return self._encoder
+    def encoder(self) -> nn.Module:
+        """What reads the samples: a FusedLSTM where one layer of cells reads them as they are."""
+        return self._autoencoder.reader()
 
     def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
-        """Take one step: read `inputs` (n, F) with the carried `hidden` and `cell` (n, H); nothing passed is changed.
+        """Take one step: read `inputs` (n, F) with the carried `hidden` and `cell`; nothing passed is changed.
 
         Every number passed must be finite; every number returned is. Raises ValueError on other shapes.
         """
         n = len(inputs)
         self._check("inputs", inputs, (n, self.features))
-        self._check("hidden", hidden, (n, self.hidden))
-        self._check("cell", cell, (n, self.hidden))
-        result = Advanced(
-            hidden=np.empty((n, self.hidden), np.float32),
-            cell=np.empty((n, self.hidden), np.float32),
-            reconstruction=np.empty((n, self.window, self.channels), np.float32),
-            forecast=np.empty((n, self.channels), np.float32),
-        )
+        self._check("hidden", hidden, (n, self.widths.hidden))
+        self._check("cell", cell, (n, self.widths.cell))
+        result = self._room(n)
         with torch.inference_mode():
             for block in _blocks(n):
-                xh = _rows(np.concatenate((inputs[block], hidden[block]), axis=1))  # (rows, F + H)
-                h, c = self._encoder.step(xh, _rows(cell[block]))
+                x = _rows(inputs[block])
+                state = _rows(hidden[block]), _rows(cell[block])
+                summary, (h, c) = self._autoencoder.encode(x[None], state)
                 _put(h, result.hidden[block])
                 _put(c, result.cell[block])
-                _put(self._autoencoder.decode(h), result.reconstruction[block])
-                newest = _rows(inputs[block, : self.channels])
-                _put(self._autoencoder.forecast(h, newest), result.forecast[block])
+                self._tell(summary[0], x, result, block)
         return result
 
+    def _room(self, n: int) -> Advanced:
+        return Advanced(
+            hidden=np.empty((n, self.widths.hidden), np.float32),
+            cell=np.empty((n, self.widths.cell), np.float32),
+            summary=np.empty((n, self.widths.summary), np.float32),
+            reconstruction=np.empty((n, self.window, self.channels), np.float32),
+            spread=np.empty((n, self.channels), np.float32) if self._autoencoder.tells_spread else None,
+            ahead=np.empty((n, self.horizon, self.channels), np.float32),
+        )
+
+    def _tell(self, summary: Tensor, x: Tensor, result: Advanced, block: slice) -> None:
+        told = self._autoencoder.decode(summary)
+        _put(summary, result.summary[block])
+        _put(told.window, result.reconstruction[block])
+        if told.spread is not None and result.spread is not None:
+            _put(told.spread[:, 0], result.spread[block])
+        _put(self._autoencoder.forecast(summary, x[:, : self.channels]), result.ahead[block])
+
     def rebuild(self, inputs: F4, valid: NDArray[np.bool_]) -> tuple[F4, F4]:
-        """Return the state (n, H), (n, H) after reading stored `inputs` (n, W, F) from nothing, oldest first.
+        """Return hidden and cell state after reading stored `inputs` (n, W, F) from nothing, oldest first.
 
         Where `valid` (n, W) is false the sample is skipped and the state stays. Equals so many calls of `advance` to
         the bit. Raises ValueError on other shapes.
         """
         n, length = valid.shape
         self._check("inputs", inputs, (n, length, self.features))
-        hidden, cell = np.empty((n, self.hidden), np.float32), np.empty((n, self.hidden), np.float32)
+        hidden, cell = np.empty((n, self.widths.hidden), np.float32), np.empty((n, self.widths.cell), np.float32)
         with torch.inference_mode():
             for block in _blocks(n):
                 h, c = self._rebuild_rows(_rows(inputs[block]), _rows(valid[block]))
@@ -123,9 +144,9 @@ class Network:
         return hidden, cell
 
     def _rebuild_rows(self, inputs: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        h = c = inputs.new_zeros(len(inputs), self.hidden)
+        h, c = self._autoencoder.nothing(len(inputs))
         for x, read in zip(inputs.unbind(1), valid.unbind(1), strict=True):  # (rows, F), (rows,)
-            next_h, next_c = self._encoder.step(torch.cat((x, h), dim=1), c)
+            _, (next_h, next_c) = self._autoencoder.encode(x[None], (h, c))
             h, c = torch.where(read[:, None], next_h, h), torch.where(read[:, None], next_c, c)
         return h, c
 
@@ -159,5 +180,9 @@ def _freeze(module: nn.Module) -> None:
             setattr(module, name, PaddedLinear(part))
         elif isinstance(part, nn.LSTM):
             setattr(module, name, FusedLSTM(LSTMWeights.of(part)))
+        elif isinstance(part, nn.GRU):
+            setattr(module, name, FusedGRU(part))
+        elif isinstance(part, nn.RNN):
+            setattr(module, name, FusedRNN(part))
         else:
             _freeze(part)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import channels, readout, scaling, tail, threshold
+from detectors.architectures import widths_of
 from detectors.channels import SCALES
 from detectors.settings import DetectorSettings
 
@@ -34,11 +35,15 @@ class Advanced(Protocol):
     """What one step of the network gives for n streams."""
 
     @property
-    def hidden(self) -> F4: ...  # (n, H)
+    def hidden(self) -> F4: ...  # (n, widths.hidden)
     @property
-    def cell(self) -> F4: ...  # (n, H)
+    def cell(self) -> F4: ...  # (n, widths.cell)
+    @property
+    def summary(self) -> F4: ...  # (n, widths.summary)
     @property
     def reconstruction(self) -> F4: ...  # (n, W, D), newest first
+    @property
+    def spread(self) -> F4 | None: ...  # (n, D), of the newest; None where the network tells none
     @property
     def forecast(self) -> F4: ...  # (n, D)
 
@@ -47,10 +52,10 @@ class Network(Protocol):
     """The trained part of a detector."""
 
     def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
-        """Take one sample (n, F) into each stream's state (n, H)."""
+        """Take one sample (n, F) into each stream's hidden and cell state."""
 
     def rebuild(self, inputs: F4, valid: Mask) -> tuple[F4, F4]:
-        """Return hidden and cell state (n, H) after a stored window (n, W, F), oldest first."""
+        """Return hidden and cell state after a stored window (n, W, F), oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class Scored:
 def fields(settings: DetectorSettings) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return every row field that a detector with these settings keeps for a stream."""
     width, model = len(settings.channels), settings.model
+    carried = widths_of(model, features=2 * width + CLOCK_INPUTS, channels=width)
     return [
         ("time_ms", "i8", ()),
         ("interval_ms", "f4", ()),
@@ -85,12 +91,12 @@ def fields(settings: DetectorSettings) -> list[tuple[str, str, tuple[int, ...]]]
         ("model_samples", "f4", ()),
         ("window_filled", "f4", ()),
         ("window", "f4", (model.window, width)),  # scaled, newest first
-        ("hidden", "f4", (model.hidden,)),
-        ("cell", "f4", (model.hidden,)),
+        ("hidden", "f4", (carried.hidden,)),
+        ("cell", "f4", (carried.cell,)),
         ("forecast", "f4", (width,)),
         *scaling.fields(width),
         *channels.fields(width),
-        *(readout.fields(model.hidden, width) if settings.readout == "rls" else []),
+        *(readout.fields(carried.summary, width) if settings.readout == "rls" else []),
         ("shielded", "f4", ()),  # consecutive samples under an open alert
         tail.field("tail", channels.UNITS),
         *threshold.fields(settings.threshold),
@@ -170,12 +176,14 @@ def _errors(
     ahead = (z - predicted).astype(np.float32)
     if detector.settings.readout == "rls":
         readout.learn_next(rows, ahead, learning)
-        read = readout.reading(moved.hidden, filled.astype(np.float32))
+        read = readout.reading(moved.summary, filled.astype(np.float32))
         newest = readout.learn_newest(rows, read, moved.reconstruction[:, 0], z.astype(np.float32), learning)
         rows["forecast"] = readout.forecast(rows, read, moved.forecast)
     else:
         newest = (z - moved.reconstruction[:, 0]).astype(np.float32)
         rows["forecast"] = moved.forecast
+    if moved.spread is not None:
+        newest = newest / moved.spread
     rows["model_samples"] += 1
     # the first sample was not expected
     ahead = np.where((rows["model_samples"] > 1)[:, None], ahead, 0.0)

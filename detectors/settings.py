@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 Decoder = Literal["lstm", "mlp", "linear"]
 Readout = Literal["shared", "rls"]
+Architecture = Literal[
+    "lstm", "stacked", "bidirectional", "cnn", "variational", "contractive", "denoising", "gru", "rnn"
+]
+LAYERS_MAX: Final = 16
+KERNEL_MAX: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """Shape of the LSTM autoencoder; part of the artefact, so a change means a new model."""
+    """Shape of the recurrent autoencoder; part of the artefact, so a change means a new model."""
 
     hidden: int = 16  # width of hidden and cell state
     window: int = 16  # samples that the decoder reconstructs, newest first
     bottleneck: int = 6  # width of the code between encoder and decoder
     decoder: Decoder = "mlp"
+    architecture: Architecture = "lstm"
+    layers: int = 2  # of cells on top of each other: architecture stacked
+    kernel: int = 5  # samples that a filter reads: architecture cnn
+    horizon: int = 1  # samples ahead that the forecast tells; the first of them is scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,9 @@ class TrainingSettings:
     learning_rate: float = 4e-3
     gradient_norm_max: float = 1.0
     seed: int = 0
+    noise: float = 0.1  # added to what is read, scaled units: architecture denoising
+    contraction: float = 0.01  # weight of the Jacobian's squared norm: architecture contractive
+    divergence: float = 0.1  # weight of the Kullback-Leibler term, 1 is the bound itself: architecture variational
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import adopt, scaling, scoring
+from detectors.checkpoint import Saving
 from detectors.fit import Fitted, Progress, TrainingSeries, fit
 from detectors.network import Network
 from detectors.scoring import Detector
@@ -46,11 +47,15 @@ class Trained:
 
 
 def train(
-    settings: DetectorSettings, histories: Sequence[StreamHistory], progress: Callable[[Progress], None]
+    settings: DetectorSettings,
+    histories: Sequence[StreamHistory],
+    progress: Callable[[Progress], None],
+    saving: Saving | None = None,
 ) -> Trained:
     """Learn a network from `histories` and measure its errors on their later parts.
 
-    Raises TooLittleHistory when no stream is long enough or all together are fewer than `training.min_samples`.
+    Raises TooLittleHistory when no stream is long enough or all together are fewer than `training.min_samples`, and
+    CheckpointError when `saving` starts from something else.
     """
     usable = [history for history in histories if len(history.times_ms) >= SERIES_SAMPLES_MIN]
     total = sum(len(history.times_ms) for history in usable)
@@ -58,7 +63,7 @@ def train(
         raise TooLittleHistory(f"{total} samples in {len(usable)} streams, {settings.training.min_samples} are needed")
     usable.sort(key=lambda history: -len(history.times_ms))
     series = _series(settings, usable)
-    fitted = fit(series, model=settings.model, training=settings.training, progress=progress)
+    fitted = fit(series, model=settings.model, training=settings.training, progress=progress, saving=saving)
     detector = Detector(settings, Network(fitted.weights, model=settings.model), "candidate")
     return Trained(fitted, _calibration(detector, usable), total)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from daemon import __version__, assembly, covered, learning
 from daemon.alert_events import Group
+from daemon.commands.saves import Saves, write
 from daemon.commands.voices import Child, Person, Voice
 from daemon.config import Config, GroupConfig, load
 from daemon.errors import BrokerUnavailable, ConfigError, TopicMismatch
@@ -23,6 +24,7 @@ from daemon.events import Cause, TrainingOutcome
 from daemon.history import Gathered, Gatherer, Span, joined
 from daemon.model_topic import Shelf
 from daemon.models import LiveModel
+from daemon.plots import PlotsMissing
 from daemon.ports import Broker
 from daemon.promotion import Topic, incumbent, overtaken, publish
 from daemon.tables import TableError, read
@@ -30,6 +32,7 @@ from daemon.trial import noticed, tried
 from daemon.types import TopicPartition
 from detectors.artefact import Artefact, Lineage, dumps, model_id
 from detectors.network import Network, use_threads
+from detectors.progress import thinned
 from detectors.scoring import Detector
 from detectors.settings import DetectorSettings
 from detectors.train import StreamHistory, TooLittleHistory, Trained
@@ -51,6 +54,7 @@ class TrainArguments:
     output: Path | None = None
     first_offset: int | None = None
     end_offset: int | None = None
+    saves: Saves = field(default_factory=Saves)
     child: bool = False
     cause: Cause = "operator"
 
@@ -80,7 +84,7 @@ def train(arguments: TrainArguments, env: Mapping[str, str], out: TextIO, err: T
         done = _connected(config, group, arguments, voice)
     except TooLittleHistory as error:
         return voice.end("too_little_history", str(error), time.monotonic() - started)
-    except (TableError, BrokerUnavailable, ValueError, OSError) as error:
+    except (TableError, BrokerUnavailable, PlotsMissing, ValueError, OSError) as error:
         return voice.end("failed", str(error), time.monotonic() - started)
     except (ConfigError, TopicMismatch) as error:
         voice.end("failed", str(error), time.monotonic() - started)
@@ -111,13 +115,15 @@ def trained(
     files, and day zero's detector what the candidate is measured against.
     """
     settings = group.detector()
+    arguments.saves.draw(group, ())  # see that it can be drawn before anybody waits for it
     topic = _models_topic(config, group, broker)
     shelf = topic.read() if topic else Shelf()
     if arguments.files or broker is None:
         given = _from_files(group, arguments.files)
     else:
         given = from_topics(config, group, broker, arguments, voice)
-    learnt = learn(settings, given.learnable, voice.epoch)
+    learnt = learn(settings, given.learnable, voice.epoch, arguments.saves.saving())
+    arguments.saves.draw(group, learnt.fitted.report.curves)
     verdict = _verdict(group, given.gathered.histories, learnt, incumbent(shelf, settings))
     if topic is None or arguments.output is not None:
         data = dumps(_artefact(group, given, learnt, _Judged(verdict, shelf, arguments.cause)))
@@ -174,6 +180,7 @@ def _lineage(group: str, settings: DetectorSettings, gathered: Gathered, trained
         created_at_ms=judged.at_ms,
         seed=settings.training.seed,
         losses=trained.fitted.report.validation_losses,
+        curves=thinned(trained.fitted.report.curves),
         versions={"longwatch": __version__, **{name: version(name) for name in ("torch", "numpy")}},
         parent=judged.shelf.current.model_id,
         trained_from_ms=min(int(each[0]) for each in times_ms),
@@ -186,10 +193,7 @@ def _lineage(group: str, settings: DetectorSettings, gathered: Gathered, trained
 
 
 def _kept(data: bytes, output: Path, group: GroupConfig) -> _Ended:
-    try:
-        output.write_bytes(data)
-    except OSError as error:
-        raise OSError(f"{output}: cannot be written: {error}") from error
+    write(output, data)
     return "published", f"model {model_id(data)} of group {group.name} written to {output}"
 
 

@@ -12,6 +12,7 @@ from daemon.config.model import Config
 from daemon.config.problems import Missing, Source, at, described
 
 RLS_HIDDEN_MAX = 256
+_SIZES_OF = {"layers": "stacked", "kernel": "cnn"}
 _TOPICS: tuple[Path, ...] = (
     ("state", "topic"),
     ("outputs", "alerts", "topic"),
@@ -38,6 +39,7 @@ def impossible(source: Source) -> Iterator[Problem]:
         yield from _repeats(source, ("groups", index, "channels"))
         yield from _guards_without_channel(source, ("groups", index))
         yield from _readouts_too_wide(source, ("groups", index))
+        yield from _sizes_of_other_architectures(source, ("groups", index))
 
 
 def _topics_for_two_purposes(source: Source) -> Iterator[Problem]:
@@ -96,8 +98,22 @@ def _readouts_too_wide(source: Source, path: Path) -> Iterator[Problem]:
     here: Path = (*path, "model", "hidden")
     hidden = at(source.substituted.value, here)
     owns = readout == "rls" or (isinstance(readout, Missing) and SHIPPED.readout == "rls")
-    if owns and isinstance(hidden, int) and hidden > RLS_HIDDEN_MAX:
-        yield source.problem(here, f"at most {RLS_HIDDEN_MAX} with a readout of each stream's own, or readout: shared")
+    most = RLS_HIDDEN_MAX // (2 if _architecture(source, path) == "bidirectional" else 1)
+    if owns and isinstance(hidden, int) and hidden > most:
+        yield source.problem(here, f"at most {most} with a readout of each stream's own, or readout: shared")
+
+
+def _sizes_of_other_architectures(source: Source, path: Path) -> Iterator[Problem]:
+    for name, architecture in _SIZES_OF.items():
+        here: Path = (*path, "model", name)
+        found = at(source.substituted.value, here)
+        if isinstance(found, int) and _architecture(source, path) != architecture:
+            yield source.problem(here, f"model.architecture: {architecture} with it, which alone has {name}")
+
+
+def _architecture(source: Source, path: Path) -> object:
+    found = at(source.substituted.value, (*path, "model", "architecture"))
+    return SHIPPED.model.architecture if isinstance(found, Missing) else found
 
 
 def _groups_of_one_name(source: Source) -> Iterator[Problem]:

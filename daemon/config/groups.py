@@ -14,7 +14,10 @@ from pydantic import Field, ValidationInfo, field_validator
 from daemon.config.kinds import Channels, Name, Seconds, Section, Selector, expected
 from daemon.config.life import DriftConfig, Learning, TrialConfig
 from detectors.settings import (
+    KERNEL_MAX,
+    LAYERS_MAX,
     AlertSettings,
+    Architecture,
     Decoder,
     DetectorSettings,
     Guard,
@@ -39,7 +42,7 @@ CountOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
 class ModelConfig(Section):
-    """Shape of the LSTM autoencoder; a change makes a new model."""
+    """Shape of the recurrent autoencoder; a change makes a new model."""
 
     hidden: int = Field(default=SHIPPED.model.hidden, ge=1, le=4096)
     """Width of the hidden and cell state that every stream carries along."""
@@ -49,6 +52,14 @@ class ModelConfig(Section):
     """Width of the code between encoder and decoder."""
     decoder: Decoder = SHIPPED.model.decoder
     """What reconstructs the window from the code."""
+    architecture: Architecture = SHIPPED.model.architecture
+    """What reads a stream and how that is learnt; docs/architectures.md explains each."""
+    layers: int = Field(default=SHIPPED.model.layers, ge=1, le=LAYERS_MAX)
+    """Layers of cells on top of each other, with `architecture: stacked`."""
+    kernel: int = Field(default=SHIPPED.model.kernel, ge=1, le=KERNEL_MAX)
+    """Samples that a filter of the convolution reads, with `architecture: cnn`."""
+    horizon: int = Field(default=SHIPPED.model.horizon, ge=1, le=4096)
+    """How many of the next samples the forecast tells; the first of them is scored."""
 
 
 class TrainingConfig(Section):
@@ -74,6 +85,12 @@ class TrainingConfig(Section):
     """Longer gradients are cut to this length."""
     seed: int = Field(default=SHIPPED.training.seed, ge=0, le=2**63 - 1)
     """Start of the random numbers, so that a training can be repeated."""
+    noise: float = Field(default=SHIPPED.training.noise, ge=0, le=100)
+    """Noise added to what is read in training, in scaled units, with `architecture: denoising`."""
+    contraction: float = Field(default=SHIPPED.training.contraction, ge=0, le=1000)
+    """Weight of the squared norm of the encoder's Jacobian, with `architecture: contractive`."""
+    divergence: float = Field(default=SHIPPED.training.divergence, ge=0, le=1000)
+    """Weight of the Kullback-Leibler term, with `architecture: variational`; 1 is the evidence lower bound itself."""
     repeat_hours: float = Field(default=24.0, ge=0, le=366 * 24)
     """Train again after so long; 0: not because of the time."""
     repeat_samples: CountOrNone = 0
@@ -205,7 +222,7 @@ class GroupConfig(Section):
     gap_max_seconds: Seconds = SHIPPED.gap_max_seconds
     """A longer gap in event time resets a stream's hidden state and window."""
     model: ModelConfig = ModelConfig()
-    """Shape of the LSTM autoencoder; a change makes a new model."""
+    """Shape of the recurrent autoencoder; a change makes a new model."""
     readout: Readout = SHIPPED.readout
     """What reads the hidden state: `shared`, the group's heads alone (least memory), or `rls`, also heads of each
     stream's own on top of them, learnt from its first sample on by recursive least squares."""

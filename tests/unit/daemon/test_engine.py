@@ -153,7 +153,9 @@ class Broken:
     def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
         """Take one sample; the part that is broken is so for the streams that jump."""
         found = NETWORK.advance(inputs, hidden, cell)
-        parts = {name: getattr(found, name).copy() for name in ("hidden", "cell", "reconstruction", "forecast")}
+        parts = {
+            name: getattr(found, name).copy() for name in ("hidden", "cell", "summary", "reconstruction", "forecast")
+        }
         parts[self.part][np.abs(inputs[:, 0]) > 50.0] = np.inf if self.part == "cell" else np.nan
         return Moved(**parts)
 
@@ -168,8 +170,10 @@ class Moved:
 
     hidden: F4
     cell: F4
+    summary: F4
     reconstruction: F4
     forecast: F4
+    spread: F4 | None = None
 
 
 @pytest.mark.parametrize("part", ["hidden", "cell", "forecast"])

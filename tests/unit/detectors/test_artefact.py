@@ -105,7 +105,7 @@ def test_any_tool_for_safetensors_opens_it() -> None:
 
 def test_a_network_is_built_from_it() -> None:
     network = Network.from_artefact(loads(DATA))
-    assert (network.features, network.channels, network.hidden, network.window) == (4, 2, 6, 4)
+    assert (network.features, network.channels, network.widths.hidden, network.window) == (4, 2, 6, 4)
 
 
 @settings(max_examples=300)
@@ -182,7 +182,7 @@ def test_an_artefact_that_is_too_large_is_refused_on_both_sides() -> None:
         ("code.bias", np.zeros(2), "code.bias holds something that is not a finite float32"),
         ("code.bias", np.zeros(3, np.float32), r"code.bias has shape \(3,\), and its model settings ask for \(2,\)"),
         ("other", np.zeros(3, np.float32), r"other has shape \(3,\), and its model settings ask for None"),
-        ("encoder.weight_ih_l0", np.zeros(3, np.float32), "not the weights of an LSTM autoencoder"),
+        ("encoder.weight_ih_l0", np.zeros(3, np.float32), "not the weights of an autoencoder of architecture lstm"),
     ],
 )
 def test_weights_that_could_not_be_loaded_are_not_written(name: str, array: NDArray[np.generic], told: str) -> None:

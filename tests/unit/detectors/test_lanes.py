@@ -94,7 +94,14 @@ def test_missing_values_do_not_count() -> None:
     told, counted = history.windows(chunk, torch.arange(6), 2)
     assert 13.0 not in told[counted].tolist()
     assert history.following(chunk)[0].isfinite().all()
-    assert history.following(chunk)[1][:, 0].tolist() == [True, True, False, True, True, False]
+    assert history.following(chunk)[1][:, 0, 0].tolist() == [True, True, False, True, True, False]
+
+
+def test_the_samples_further_ahead_count_up_to_the_end() -> None:
+    history = numbered(100)
+    (chunk,) = chunks(iter([Span(10, 10, 14)]), lanes=1, samples=4, rows=100)
+    told, counted = history.following(chunk, 3)
+    assert [row[seen].tolist() for row, seen in zip(told, counted, strict=True)] == [[11, 12, 13], [12, 13], [13], []]
 
 
 def test_repeating_the_last_sample_of_a_ramp_is_wrong_by_one_step_each_time() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detectors.autoencoder import untrained, weight_shapes, with_weights
 from detectors.network import BLOCK_ROWS, Advanced, Network, use_threads
-from detectors.settings import Decoder, ModelSettings
+from detectors.settings import Architecture, Decoder, ModelSettings
 
 F4 = NDArray[np.float32]
 DECODERS = get_args(Decoder)
@@ -27,6 +27,10 @@ models = st.builds(
     window=st.integers(1, 20),
     bottleneck=st.integers(1, 18),
     decoder=st.sampled_from(DECODERS),
+    architecture=st.sampled_from(get_args(Architecture)),
+    layers=st.integers(1, 3),
+    kernel=st.integers(1, 4),
+    horizon=st.integers(1, 3),
 )
 
 
@@ -48,13 +52,14 @@ def drawn(model: ModelSettings, *, features: int = 4, channels: int = 1, spread:
 def stored(network: Network, rows: int, seed: int = 0) -> tuple[F4, F4, F4]:
     """Return inputs, hidden and cell states of so many streams."""
     rng = np.random.default_rng(seed)
-    widths = (network.features, network.hidden, network.hidden)
+    widths = (network.features, network.widths.hidden, network.widths.cell)
     inputs, hidden, cell = (rng.normal(0.0, 1.5, (rows, width)).astype(np.float32) for width in widths)
     return inputs, np.tanh(hidden), cell
 
 
 def arrays(result: Advanced) -> tuple[F4, ...]:
-    return result.hidden, result.cell, result.reconstruction, result.forecast
+    spread = () if result.spread is None else (result.spread,)
+    return result.hidden, result.cell, result.summary, result.reconstruction, result.ahead, *spread
 
 
 def assert_rows_alone_equal(network: Network, batch: tuple[F4, F4, F4], rows: NDArray[np.intp]) -> None:
@@ -93,8 +98,8 @@ def test_rebuilding_a_window_is_so_many_steps_to_the_bit(model: ModelSettings, r
     rng = np.random.default_rng(rows)
     inputs = rng.normal(size=(rows, model.window, 4)).astype(np.float32)
     valid = rng.random((rows, model.window)) < 0.7
-    hidden = np.zeros((rows, model.hidden), np.float32)
-    cell = hidden.copy()
+    hidden = np.zeros((rows, network.widths.hidden), np.float32)
+    cell = np.zeros((rows, network.widths.cell), np.float32)
     for step in range(model.window):
         read = np.flatnonzero(valid[:, step])
         moved = network.advance(inputs[read, step], hidden[read], cell[read])
@@ -114,7 +119,8 @@ def test_the_frozen_network_computes_what_the_trained_model_does(decoder: Decode
     inputs, hidden, cell = stored(network, 50)
     with torch.no_grad():
         told, state = trained.encode(torch.tensor(inputs)[None], (torch.tensor(hidden), torch.tensor(cell)))
-        expected = (told[0], state[1], trained.decode(told[0]), trained.forecast(told[0], torch.tensor(inputs)[:, :2]))
+        ahead = trained.forecast(told[0], torch.tensor(inputs)[:, :2])
+        expected = (told[0], state[1], told[0], trained.decode(told[0]).window, ahead)
     for mine, theirs in zip(arrays(network.advance(inputs, hidden, cell)), expected, strict=True):
         assert mine.dtype == np.float32
         assert np.allclose(mine, theirs.numpy(), atol=1e-5)
@@ -126,7 +132,8 @@ def test_results_are_finite_under_extreme_input(model: ModelSettings, seed: int)
     network = drawn(model, spread=3.0)
     rng = np.random.default_rng(seed)
     inputs = rng.choice(np.array([-1e4, -1.0, 0.0, 1e-30, 1e4], np.float32), (300, 40, 4))
-    moved = network.advance(inputs[0], *np.zeros((2, 40, model.hidden), np.float32))
+    nothing = np.zeros((40, network.widths.hidden), np.float32), np.zeros((40, network.widths.cell), np.float32)
+    moved = network.advance(inputs[0], *nothing)
     for sample in inputs[1:]:
         moved = network.advance(sample, moved.hidden, moved.cell)
     assert all(np.isfinite(array).all() for array in arrays(moved))
@@ -149,7 +156,7 @@ def test_what_is_passed_stays_as_it_was_and_may_be_a_view_of_a_wider_matrix() ->
 def test_no_streams_give_empty_results() -> None:
     network = drawn(SMALL)
     result = network.advance(*stored(network, 0))
-    assert [array.shape for array in arrays(result)] == [(0, 12), (0, 12), (0, 5, 1), (0, 1)]
+    assert [array.shape for array in arrays(result)] == [(0, 12), (0, 12), (0, 12), (0, 5, 1), (0, 1, 1)]
     hidden, _ = network.rebuild(np.zeros((0, 5, 4), np.float32), np.zeros((0, 5), np.bool_))
     assert hidden.shape == (0, 12)
 
