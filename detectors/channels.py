@@ -37,6 +37,7 @@ STEP_NONE: Final = 1e-6  # scaled units; a smaller step is a repetition
 STEP_FLOOR: Final = 0.005  # scaled units; below it a step counts as none
 USUAL_RATE_MIN: Final = 1.0 / 8000.0
 
+MEASURED_SAMPLES: Final = 10  # of a network, before its errors are measured by their usual squares
 SQUARE_RATE_MIN: Final = 1.0 / 32768.0
 SQUARE_FLOOR: Final = 1e-3  # scaled units, squared; an error that never was is no reason to shout later
 SQUARE_SHARE_MIN: Final = 0.01  # of the median over the channels
@@ -149,8 +150,11 @@ def follow(rows: Row, z: F, difference: F) -> None:
 
 
 def learn_model(rows: Row, errors: F, seen: F, learning: Mask) -> None:
-    """Let the network's errors (n, HEADS, D) enter their usual squares; `seen` (n,) counts those before."""
-    rate = np.maximum(2.0 / (seen + 2.0), SQUARE_RATE_MIN) * learning
+    """Let the network's errors (n, HEADS, D) enter their usual squares; `seen` (n,) counts those before.
+
+    The first few, of a state without a past, are forgotten at once.
+    """
+    rate = np.maximum(2.0 / (np.maximum(seen - MEASURED_SAMPLES, 0.0) + 2.0), SQUARE_RATE_MIN) * learning
     square = rows["error_square"]
     square += np.nan_to_num(rate[:, None] * (errors[:, AHEAD] ** 2 - square))
 

@@ -23,7 +23,6 @@ Mask = NDArray[np.bool_]
 
 DAY_MS = 86_400_000.0
 MODEL_WARMUP_SAMPLES = 100  # after a swap, before the network's errors count
-MEASURED_SAMPLES = 10  # after a swap, before the errors of several channels can be measured by their usual squares
 SHIELDED_TAIL_SAMPLES = 40  # of an open alert, which the tails still learn
 ERROR_WEIGHTS = np.array([1.0, 1.0, 0.7, 0.5])  # steps and repetitions come in bursts: their decades are worth less
 JOINT_WEIGHTS = np.array([1.25, 1.25, 0.7, 0.5])  # the one error of several channels has one chance only, not two
@@ -126,7 +125,7 @@ def score(detector: Detector, rows: Row, times_ms: NDArray[np.int64], values: F,
     present = np.isfinite(z)
     parts = channels.model_parts(rows, errors), channels.level_parts(rows, z)  # both (n, D)
     if z.shape[1] > 1:
-        parts[0][rows["model_samples"] <= MEASURED_SAMPLES] = 1.0  # as large as usual
+        parts[0][rows["model_samples"] <= channels.MEASURED_SAMPLES] = 1.0  # as large as usual
     channels.follow(rows, z, difference)
     smooth = channels.smoothed(rows, channels.combined(rows, *parts, present), _seen(rows))
     decades = _decades(rows, smooth, parts)
