@@ -222,7 +222,7 @@ def _measure(files: Sequence[_File], end: int | None) -> None:
         for column in range(times_ms.shape[1]):
             scored = scoring.score(detector, rows, times_ms[:, column], values[:, column], open_to_learn)
             error = _forecast_error(scored)
-            error[rows["model_samples"] <= scoring.MEASURED_SAMPLES] = 1.0  # as large as usual, which is not known yet
+            error[rows["model_samples"] <= channels.MEASURED_SAMPLES] = 1.0  # as large as usual, which is not known yet
             for file, part, one in zip(living, parts, error, strict=True):
                 file.score[part.samples.offsets[column]] = one
         for i, part in enumerate(parts):
