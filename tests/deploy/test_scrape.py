@@ -20,7 +20,15 @@ import pytest
 import yaml
 
 from daemon.access import Access
-from daemon.events import LagMeasured, ModelSwapped, Readiness, StateFlushed, StreamsCounted, TurnCommitted
+from daemon.events import (
+    DriftMeasured,
+    LagMeasured,
+    ModelSwapped,
+    Readiness,
+    StateFlushed,
+    StreamsCounted,
+    TurnCommitted,
+)
 from daemon.http import Pages
 from daemon.telemetry import Telemetry
 from daemon.types import TopicPartition
@@ -71,6 +79,7 @@ def telemetry_of_some_work() -> Telemetry:
     telemetry.note(StreamsCounted("api", {"ready": 7, "warming": 1}, 1, 100))
     telemetry.note(LagMeasured(TopicPartition("metrics", 0), 12, 3.5))
     telemetry.note(ModelSwapped("api", "m1", 5000))
+    telemetry.note(DriftMeasured("api", 12, 0.2, 1.1, drifted=False))
     telemetry.note(StateFlushed(4, 4096))
     telemetry.note(Readiness(ready=True, partitions_assigned=2, partitions_restoring=0))
     return telemetry

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from daemon.kafka import KafkaBroker
+from daemon.model_topic import Pointer
 from daemon.types import Outgoing, TopicPartition, TopicSpec
 from tests.e2e import feed, verdict
 from tests.e2e.process import Daemon, Follower, Scores, group, longwatch, settings
@@ -210,7 +211,7 @@ def test_scoring_goes_on_while_a_first_model_is_learnt_and_then_uses_it(
     kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, metrics: str, scores: Scores, tmp_path: Path
 ) -> None:
     other = group(name="other", select=['name="load_02"'])
-    learns = group(training={"min_samples": 400, "epochs_max": 2})
+    learns = group(learning="background", training={"min_samples": 400, "epochs_max": 2})
     ticks = itertools.count(200)
     broker.publish(feed.plain(metrics, 0, 200))
     with Daemon(tmp_path, settings(kafka_bootstrap, topic_prefix, groups=[other, learns])) as daemon:
@@ -238,7 +239,7 @@ def test_scoring_goes_on_while_a_first_model_is_learnt_and_then_uses_it(
 def current_model(broker: KafkaBroker, topic: str) -> str:
     """Return the id of the model that the models topic calls the current one."""
     records = Follower(broker, topic).finish()
-    return [(record.value or b"").decode() for record in records if record.key == b"current/all"][-1]
+    return [Pointer.read(record.value or b"").model_id for record in records if record.key == b"current/all"][-1]
 
 
 def stamp(line: Mapping[str, str]) -> float:
