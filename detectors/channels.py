@@ -29,6 +29,7 @@ AHEAD: Final = 1
 ALPHAS: Final = np.array([1.0, 0.22, 0.06, 0.03])  # time scales of the smoothing: about 1, 8, 32 and 64 samples
 SCALES: Final = len(ALPHAS)
 UNITS: Final = len(NAMES) * SCALES
+_RATES: Final = np.tile(np.where(ALPHAS < 1.0, 2.0 * ALPHAS, 1.0), len(NAMES))  # of each average of the two
 
 LOCAL_ALPHA: Final = 0.1
 STEP_ALPHA: Final = 1.0 / 24.0
@@ -117,16 +118,21 @@ def combined(rows: Row, model: F, level: F, present: Mask) -> F:
 
 
 def smoothed(rows: Row, error: F, seen: F) -> F:
-    """Move the averages of the errors (n, K) at every time scale and return them, (n, UNITS), in scaled units.
+    """Move the averages of the errors (n, K) at every time scale and return them as `averages` does.
 
     Two exponential averages in a row come near the plain mean of the last few samples, without keeping them. They begin
-    as the mean of what was `seen` (n, UNITS) so far: from nothing they would climb, and look like an error that grows.
+    as the mean of the samples `seen` (n,) so far: from nothing they would climb, and look like an error that grows.
     """
-    rate = np.maximum(np.tile(np.where(ALPHAS < 1.0, 2.0 * ALPHAS, 1.0), len(NAMES)), 1.0 / (seen + 1.0))
+    rate = np.maximum(_RATES, 1.0 / (seen[:, None].astype(np.float64) + 1.0))  # (n, UNITS)
     first, second = rows["smooth"][:, 0], rows["smooth"][:, 1]
     first += rate * (np.repeat(error, SCALES, axis=1) - first)
     second += rate * (first - second)
-    result = second.astype(np.float64)
+    return averages(rows)
+
+
+def averages(rows: Row) -> F:
+    """Return the errors' averages at every time scale (n, UNITS), in the scaled units in which the tails count them."""
+    result = rows["smooth"][:, 1].astype(np.float64)
     if rows["local"].shape[1] > 1:
         squares = slice(0, SQUARED * SCALES)
         result[:, squares] = np.sqrt(result[:, squares])

@@ -1,9 +1,11 @@
 """Whether a group's streams have moved away from what its model learnt, from nothing but what their rows keep.
 
-Two figures. The share: of how many streams is the network's recent error one that they themselves, in their
-past, made in a tenth of their samples at most; by chance that is a tenth of the streams. It shows a change at once and
-fades as the streams get used to it. The growth: how large the network's usual error has become, measured by the one
-that training found. It moves slowly and forgets nothing.
+Two figures. The share: of how many streams is the recent error (the network's; of several channels the one of network
+and level) one that they themselves, in their past, made in a tenth of their samples at most; by chance that is a tenth
+of the streams. It shows a change at once and fades as the streams get used to it.
+
+The growth: how large the network's usual error has become, measured by the one that training found. It moves slowly and
+forgets nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import tail
-from detectors.channels import SCALES
+from detectors import channels, tail
 
 Row = NDArray[np.void]
 Calibration = Mapping[str, NDArray[np.float32]]
@@ -25,7 +26,7 @@ SETTLED_SAMPLES: Final = 256.0  # of a stream since the swap, before it can tell
 BY_CHANCE: Final = 0.1  # of the streams make such an error when nothing has changed
 RARE_DECADES: Final = 1.0  # the same as decades
 SURE: Final = 3.0  # standard deviations that a few streams must be off by more than the limit
-SLOWEST: Final = SCALES - 1  # the unit of the first error, the network's, over about 64 samples
+SLOWEST: Final = channels.SCALES - 1  # of the first error, the network's (of several channels, of level too)
 SQUARE_LEAST: Final = 1e-8
 
 
@@ -51,10 +52,8 @@ def measure(rows: Row, calibration: Calibration) -> Drift:
     settled = rows[rows["model_samples"] >= SETTLED_SAMPLES]
     if len(settled) == 0:
         return Drift(0, 0.0, 0.0)
-    error = settled["smooth"][:, 1, SLOWEST].astype(np.float64)  # (n,)
-    if settled["local"].shape[1] > 1:
-        error = np.sqrt(error)  # as the tails count it
-    rare = tail.decades(settled["tail"][:, SLOWEST : SLOWEST + 1], error[:, None])[:, 0] >= RARE_DECADES
+    error = channels.averages(settled)[:, SLOWEST]  # (n,)
+    rare = tail.decades(settled["tail"][:, [SLOWEST]], error[:, None])[:, 0] >= RARE_DECADES
     return Drift(len(settled), float(rare.mean()), _growth(settled, calibration))
 
 

@@ -125,11 +125,12 @@ def score(detector: Detector, rows: Row, times_ms: NDArray[np.int64], values: F,
     present = np.isfinite(z)
     parts = channels.model_parts(rows, errors), channels.level_parts(rows, z)  # both (n, D)
     if z.shape[1] > 1:
-        parts[0][rows["model_samples"] <= channels.MEASURED_SAMPLES] = 1.0  # as large as usual
+        unmeasured = (rows["model_samples"] > 0) & (rows["model_samples"] <= channels.MEASURED_SAMPLES)
+        parts[0][unmeasured[:, None] & present] = 1.0  # as large as usual
     channels.follow(rows, z, difference)
-    smooth = channels.smoothed(rows, channels.combined(rows, *parts, present), _seen(rows))
+    smooth = channels.smoothed(rows, channels.combined(rows, *parts, present), rows["samples"])
     decades = _decades(rows, smooth, parts)
-    surprise: F = (decades * (ERROR_WEIGHTS if z.shape[1] == 1 else JOINT_WEIGHTS)).max(axis=1)
+    surprise: F = (decades * error_weights(z.shape[1])).max(axis=1)
     result = threshold.score(detector.settings.threshold, rows, surprise)
     warm = rows["samples"] >= detector.settings.warmup_samples
     spread = scaling.floored(rows)
@@ -212,10 +213,15 @@ def _decades(rows: Row, smooth: F, parts: tuple[F, F]) -> F:
     if parts[0].shape[1] == 1:
         decades[:, 0] = np.where(rows["model_samples"] > MODEL_WARMUP_SAMPLES, decades[:, 0], 0.0)
     else:
-        of_level = parts[1].sum(axis=1) > parts[0].sum(axis=1)
+        of_level = parts[1].sum(axis=1) >= parts[0].sum(axis=1)
         decades[:, 1] = np.where(of_level, decades[:, 0], 0.0)
         decades[:, 0] = np.where(of_level, 0.0, decades[:, 0])
     return decades
+
+
+def error_weights(width: int) -> F:
+    """Return what the decades of each error (K,) count for in the surprise of a stream of `width` channels."""
+    return ERROR_WEIGHTS if width == 1 else JOINT_WEIGHTS
 
 
 def _shares(parts: tuple[F, F], decades: F) -> F:
@@ -250,22 +256,16 @@ def _is_settling(rows: Row) -> Mask:
     return result
 
 
-def _seen(rows: Row) -> F:
-    """Return how many samples each error and time scale had seen before this one: (n, UNITS)."""
-    return np.repeat(rows["samples"].astype(np.float64)[:, None], channels.UNITS, axis=1)
-
-
 def _learn(settings: DetectorSettings, rows: Row, observed: _Observed, learning: Mask) -> None:
     """Let the wave's samples enter every running statistic where `learning` (n,): not under an open alert.
 
     The tails go on learning for a while: an error that has just been told is not as improbable a second time.
     """
     samples = rows["samples"].astype(np.float64)  # (n,)
-    seen = _seen(rows)
     rows["shielded"] = np.where(learning, 0.0, rows["shielded"] + 1.0)
     entering = np.repeat((rows["shielded"] <= SHIELDED_TAIL_SAMPLES)[:, None], channels.UNITS, axis=1)  # (n, UNITS)
     entering[_is_settling(rows), channels.of_network(observed.z.shape[1])] = False
-    tail.learn(rows["tail"], observed.smooth, entering, tail.halves(seen + 1.0))
+    tail.learn(rows["tail"], observed.smooth, entering, tail.halves(samples[:, None] + 1.0))
     threshold.learn(settings.threshold, rows, observed.surprise, samples, learning)
     channels.learn_model(rows, observed.errors, _model_samples(rows), learning)
     channels.learn(rows, observed.z, observed.difference, samples, learning)

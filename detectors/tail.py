@@ -62,7 +62,10 @@ def decades(counts: Counts, error: F) -> F:
 
 
 def learn(counts: Counts, error: F, learning: Mask, halving: Mask) -> None:
-    """Count each error (n, units) where `learning`, then halve the counts where `halving`; both are (n, units)."""
+    """Count each error (n, units) where `learning`, then halve the counts where `halving`.
+
+    `learning` is (n, units), `halving` (n, units) or (n, 1).
+    """
     place, _ = _place(error)
     reached = np.arange(BINS + 1) <= place[..., None]
     counts += np.where(reached & learning[..., None], np.uint16(SAMPLE_COUNT), np.uint16(0))

@@ -41,6 +41,17 @@ def kafka_bootstrap() -> Iterator[str]:
         yield bootstrap
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread, as the daemon does, where results must be equal to the bit."""
+    import torch  # most tests do without
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def topic_prefix() -> str:
     """A prefix for topics, groups and identities that no other test uses; it ends in a hyphen."""

@@ -53,9 +53,9 @@ def _one(settings: DetectorSettings, rows: Row, error: F) -> tuple[F, NDArray[np
     shielded = alerts.protected(settings.alert, rows)
     columns = np.zeros((len(rows), len(channels.NAMES)))
     columns[:, 0] = error
-    seen = np.repeat(rows["samples"].astype(np.float64)[:, None], channels.UNITS, axis=1)
-    smooth = channels.smoothed(rows, columns, seen)[:, : channels.SCALES]
-    surprise = tail.decades(rows["tail"], smooth).mean(axis=1)
+    smooth = channels.smoothed(rows, columns, rows["samples"])[:, : channels.SCALES]
+    weight = scoring.error_weights(rows["local"].shape[1])[0]
+    surprise = weight * tail.decades(rows["tail"], smooth).mean(axis=1)
     score = threshold.score(settings.threshold, rows, surprise)
     score[rows["samples"] < settings.warmup_samples] = 0.0
     nothing = np.zeros(len(rows), dtype=bool)
@@ -63,8 +63,7 @@ def _one(settings: DetectorSettings, rows: Row, error: F) -> tuple[F, NDArray[np
     samples = rows["samples"].astype(np.float64)
     rows["shielded"] = np.where(shielded, rows["shielded"] + 1.0, 0.0)
     learning = np.repeat(rows["shielded"][:, None] <= scoring.SHIELDED_TAIL_SAMPLES, channels.SCALES, axis=1)
-    halving = np.broadcast_to(tail.halves(samples[:, None] + 1.0), smooth.shape)
-    tail.learn(rows["tail"], smooth, learning, halving)
+    tail.learn(rows["tail"], smooth, learning, tail.halves(samples[:, None] + 1.0))
     threshold.learn(settings.threshold, rows, surprise, samples, ~shielded)
     rows["samples"] += 1
     return score, moved.opened

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import get_args
 
@@ -20,7 +19,7 @@ from detectors.autoencoder import untrained, weight_shapes, weights_of, with_wei
 from detectors.checkpoint import Saving
 from detectors.fit import Fitted, TrainingSeries, fit
 from detectors.lstm import LSTMWeights, unroll
-from detectors.network import ROW_STEP, Advanced, Network, use_threads
+from detectors.network import ROW_STEP, Advanced, Network
 from detectors.progress import Progress
 from detectors.recurrent import gru_cell, rnn_cell
 from detectors.settings import Architecture, Decoder, DetectorSettings, ModelSettings, TrainingSettings
@@ -38,12 +37,7 @@ def settings(request: pytest.FixtureRequest) -> ModelSettings:
     return replace(TINY, architecture=request.param)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    use_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn(settings: ModelSettings, spread: float = 0.5) -> dict[str, F4]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -22,7 +21,6 @@ from detectors.architectures.variational import POINTS, VariationalAutoencoder, 
 from detectors.autoencoder import with_weights
 from detectors.fit import TrainingSeries, fit
 from detectors.lstm import LSTMWeights, cell
-from detectors.network import use_threads
 from detectors.settings import ModelSettings, TrainingSettings
 
 FEATURES, CHANNELS = 4, 1
@@ -31,12 +29,7 @@ TRAINING = TrainingSettings(noise=0.5, contraction=2.0, divergence=1.0)
 JUDGED = Teaching(TRAINING, None)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    use_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def taught(seed: int = 1) -> Teaching:

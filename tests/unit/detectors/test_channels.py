@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors import channels, scaling
-from detectors.channels import HEADS, NAMES, SCALES, SQUARED, UNITS
+from detectors.channels import HEADS, NAMES, SCALES, SQUARED
 from detectors.slab import row_dtype
 
 NAN = math.nan
-LATER = np.full((1, UNITS), 1e6)  # samples seen: the averages have settled
+LATER = np.full(1, 1e6)  # samples seen: the averages have settled
 ONE = np.ones(1, bool)
 
 
@@ -103,7 +103,7 @@ def test_smoothing_comes_near_a_steady_error_at_every_scale(width: int) -> None:
 
 
 def test_smoothing_begins_at_the_first_error_and_not_at_nothing() -> None:
-    smooth = channels.smoothed(fresh(), np.full((1, len(NAMES)), 9.0), np.zeros((1, UNITS)))
+    smooth = channels.smoothed(fresh(), np.full((1, len(NAMES)), 9.0), np.zeros(1))
     assert smooth[0] == pytest.approx(9.0)
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from detectors.checkpoint import Checkpoint, CheckpointError, Saving, dumps, loads
 from detectors.fit import Fitted, TrainingSeries, fit
-from detectors.network import use_threads
 from detectors.progress import CURVE_POINTS_MAX, Progress, thinned
 from detectors.settings import ModelSettings, TrainingSettings
 
@@ -19,12 +16,7 @@ MODEL = ModelSettings(hidden=4, window=3, bottleneck=2)
 QUICK = TrainingSettings(epochs_max=3, lanes=4, chunk_samples=8)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    use_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def series(shift: float = 0.0) -> list[TrainingSeries]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import get_args
 
@@ -13,19 +13,14 @@ import torch
 
 from detectors.autoencoder import untrained, weights_of
 from detectors.fit import Fitted, Progress, TrainingSeries, fit
-from detectors.network import Network, use_threads
+from detectors.network import Network
 from detectors.settings import Decoder, ModelSettings, TrainingSettings
 
 MODEL = ModelSettings(hidden=12, window=6, bottleneck=4)
 QUICK = TrainingSettings(epochs_max=3, lanes=8, chunk_samples=32)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    use_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def noisy_sine(samples: int, seed: int) -> TrainingSeries:

@@ -113,6 +113,19 @@ def test_one_error_of_several_channels_is_told_as_that_of_the_larger_part() -> N
     assert not told.all(axis=1).any()
 
 
+def test_without_a_network_the_level_alone_is_the_error_of_several_channels() -> None:
+    scored = run(DETECTORS["baseline"], fresh(), wave(200, 2))
+    assert not any(each.decades[0, 0] for each in scored)
+    assert any(each.decades[0, 1] for each in scored)
+
+
+def test_a_missing_channel_has_no_part_in_an_error_that_is_not_measured_yet() -> None:
+    values = wave(channels.MEASURED_SAMPLES, 2)
+    values[:, 0] = np.nan
+    scored = run(DETECTORS["own readout"], fresh(), values)
+    assert all(each.share[0].tolist() == [0.0, 1.0] for each in scored[1:])
+
+
 def test_the_usual_interval_is_learnt_and_a_single_gap_moves_it_little() -> None:
     detector, rows = DETECTORS["baseline"], fresh()
     run(detector, rows, wave(50, 2))
