@@ -21,7 +21,7 @@ from daemon.alert_events import (
 )
 from daemon.events import ForgetReason
 from daemon.types import DropReason, TopicPartition
-from detectors import adopt, scoring
+from detectors import adopt, scoring, threshold
 from detectors.scoring import Scored
 from detectors.settings import DetectorSettings
 from detectors.slab import Delta, Slab, no_slots, row_dtype
@@ -179,6 +179,7 @@ class _GroupRun:
         scored = scoring.score(self.group.detector, rows, self.times_ms[at], self.values[at], shielded)
         self._reset_broken(rows, scored)
         moved = alerts.advance(settings.alert, rows, self.times_ms[at], scored.score, guarded)
+        threshold.spend(settings.threshold, rows, moved.opened & ~guarded)
         if moved.accepted.any():
             rows[moved.accepted] = adopt.accept_level(rows[moved.accepted])
         self.work[local] = rows

@@ -71,7 +71,15 @@ class QuantileThreshold:
     kind: Literal["quantile"] = "quantile"
 
 
-Threshold = StaticThreshold | SigmaThreshold | QuantileThreshold
+@dataclass(frozen=True, slots=True)
+class BudgetThreshold:
+    """A limit on the surprise that each stream's own alerts move, so that one opens in `samples_per_alert` samples."""
+
+    samples_per_alert: float = 10_000.0
+    kind: Literal["budget"] = "budget"
+
+
+Threshold = StaticThreshold | SigmaThreshold | QuantileThreshold | BudgetThreshold
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors import tail
-from detectors.settings import QuantileThreshold, SigmaThreshold, StaticThreshold, Threshold
+from detectors.settings import BudgetThreshold, QuantileThreshold, SigmaThreshold, StaticThreshold, Threshold
 
 F = NDArray[np.float64]
 Row = NDArray[np.void]
 Mask = NDArray[np.bool_]
 
 SIGMA_RATE_MIN = 1.0 / 4000.0
+BUDGET_GAIN = 0.1  # an alert raises the limit by so much of itself, and the samples of one budget lower it again
+BUDGET_BEGIN_SAMPLES, BUDGET_BEGIN_LIMIT = 1100.0, 1.5  # about one alert in so many samples at this limit ...
+BUDGET_BEGIN_SLOPE = 1.15  # ... and a tenth of them at one higher by so many decades
+BUDGET_LIMITS = 1.0, 12.0  # what one sample in ten does is never an alert, however large the budget
 
 
 def fields(threshold: Threshold) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -26,6 +31,8 @@ def fields(threshold: Threshold) -> list[tuple[str, str, tuple[int, ...]]]:
             return [tail.field("surprise_tail", 1)]
         case SigmaThreshold():
             return [("surprise_mean", "f4", ()), ("surprise_variance", "f4", ())]
+        case BudgetThreshold():
+            return [("limit_raised", "f8", ())]  # logarithm of the limit over the one it began with: in small steps
         case _:
             assert_never(threshold)
 
@@ -41,6 +48,8 @@ def score(threshold: Threshold, rows: Row, surprise: F) -> F:
         case SigmaThreshold(sigmas=sigmas):
             spread = np.sqrt(rows["surprise_variance"].astype(np.float64)) + 0.05
             result = np.maximum((surprise - rows["surprise_mean"]) / (sigmas * spread), 0.0)
+        case BudgetThreshold():
+            result = surprise / (_beginning(threshold) * np.exp(rows["limit_raised"]))
         case _:
             assert_never(threshold)
     return result
@@ -57,7 +66,31 @@ def learn(threshold: Threshold, rows: Row, surprise: F, seen: F, learning: Mask)
             difference = surprise - rows["surprise_mean"]
             rows["surprise_mean"] += rate * difference
             rows["surprise_variance"] += rate * ((1.0 - rate) * difference**2 - rows["surprise_variance"])
+        case BudgetThreshold(samples_per_alert=samples_per_alert):
+            _raise_limit(threshold, rows, learning / -samples_per_alert)
         case StaticThreshold():
             pass
         case _:
             assert_never(threshold)
+
+
+def spend(threshold: Threshold, rows: Row, opened: Mask) -> None:
+    """Tell a threshold with a budget where an anomaly's alert `opened` (n,); a guard rail's spends none."""
+    if isinstance(threshold, BudgetThreshold) and opened.any():
+        _raise_limit(threshold, rows, opened.astype(np.float64))
+
+
+def _beginning(threshold: BudgetThreshold) -> float:
+    """Return the limit of a stream that has had no alert yet."""
+    decades = math.log10(threshold.samples_per_alert / BUDGET_BEGIN_SAMPLES)
+    return min(max(BUDGET_BEGIN_LIMIT + BUDGET_BEGIN_SLOPE * decades, BUDGET_LIMITS[0]), BUDGET_LIMITS[1])
+
+
+def _raise_limit(threshold: BudgetThreshold, rows: Row, alerts: F) -> None:
+    """Move the limits by the `alerts` (n,) that were one too many, or, below zero, one too few.
+
+    Such steps make the share of alerts come out at the budget over time, whatever the surprise does meanwhile: each
+    that is too many raises the limit, and only quiet samples lower it (Gibbs and Candes 2021, equation 2).
+    """
+    least, most = (math.log(limit / _beginning(threshold)) for limit in BUDGET_LIMITS)
+    rows["limit_raised"] = np.clip(rows["limit_raised"] + BUDGET_GAIN * alerts, least, most)

@@ -65,6 +65,7 @@ def _one(settings: DetectorSettings, rows: Row, error: F) -> tuple[F, NDArray[np
     learning = np.repeat(rows["shielded"][:, None] <= scoring.SHIELDED_TAIL_SAMPLES, channels.SCALES, axis=1)
     tail.learn(rows["tail"], smooth, learning, tail.halves(samples[:, None] + 1.0))
     threshold.learn(settings.threshold, rows, surprise, samples, ~shielded)
+    threshold.spend(settings.threshold, rows, moved.opened)
     rows["samples"] += 1
     return score, moved.opened
 

@@ -18,6 +18,7 @@ from detectors.settings import (
     LAYERS_MAX,
     AlertSettings,
     Architecture,
+    BudgetThreshold,
     Decoder,
     DetectorSettings,
     Guard,
@@ -138,8 +139,18 @@ class QuantileThresholdConfig(Section):
     """The share of a stream's samples that stay below the score 1.0."""
 
 
+class BudgetThresholdConfig(Section):
+    """A limit that keeps each stream to so many alerts."""
+
+    kind: Literal["budget"] = "budget"
+    """A limit that each stream's alerts raise and its quiet samples lower, until they come as often as is said."""
+    samples_per_alert: float = Field(default=BudgetThreshold().samples_per_alert, ge=100, le=1e9)
+    """So many samples of a stream for each of its alerts, true and false ones together."""
+
+
 ThresholdConfig = Annotated[
-    StaticThresholdConfig | SigmaThresholdConfig | QuantileThresholdConfig, Field(discriminator="kind")
+    StaticThresholdConfig | SigmaThresholdConfig | QuantileThresholdConfig | BudgetThresholdConfig,
+    Field(discriminator="kind"),
 ]
 
 
@@ -151,6 +162,8 @@ def _threshold_config(settings: Threshold) -> ThresholdConfig:
             return SigmaThresholdConfig(sigmas=settings.sigmas)
         case QuantileThreshold():
             return QuantileThresholdConfig(quantile=settings.quantile)
+        case BudgetThreshold():
+            return BudgetThresholdConfig(samples_per_alert=settings.samples_per_alert)
 
 
 class AlertConfig(Section):
@@ -269,3 +282,5 @@ def _threshold(config: ThresholdConfig) -> Threshold:
             return SigmaThreshold(config.sigmas)
         case QuantileThresholdConfig():
             return QuantileThreshold(config.quantile)
+        case BudgetThresholdConfig():
+            return BudgetThreshold(config.samples_per_alert)

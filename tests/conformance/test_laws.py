@@ -17,6 +17,7 @@ from daemon.types import TopicPartition
 from detectors.channels import NAMES
 from detectors.network import Network
 from detectors.settings import (
+    BudgetThreshold,
     DetectorSettings,
     ModelSettings,
     QuantileThreshold,
@@ -73,6 +74,7 @@ def shape(decoder: str, **changes: int) -> ModelSettings:
 CASES: Mapping[str, Case] = {
     "baseline-static": Case(settings_of(), None),
     "baseline-sigma-three-channels": Case(settings_of(3, threshold=SigmaThreshold(1.5)), None),
+    "baseline-budget": Case(settings_of(threshold=BudgetThreshold(100.0)), None),
     "baseline-quantile": Case(settings_of(threshold=QuantileThreshold(0.95)), None),
     "linear-static": trained(settings_of(model=shape("linear"))),
     "mlp-sigma-three-channels": trained(settings_of(3, threshold=SigmaThreshold(1.5), model=shape("mlp"))),

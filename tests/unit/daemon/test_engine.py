@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from daemon.alert_events import alert_id
 from daemon.engine import step
+from detectors import threshold
 from detectors.network import Network
 from detectors.scoring import Advanced, Detector
-from detectors.settings import AlertSettings, DetectorSettings, Guard, StaticThreshold
+from detectors.settings import AlertSettings, BudgetThreshold, DetectorSettings, Guard, StaticThreshold
 from tests.conformance.feed import (
     INTERVAL_MS,
     START_MS,
@@ -295,6 +296,16 @@ def test_a_guard_is_never_accepted_as_the_new_normal() -> None:
         ("open", "guard", 5),
         ("close", "recovered", 57),
     ]
+
+
+@pytest.mark.parametrize(("limit", "spent"), [(None, 1), (20.0, 0)], ids=["an anomaly", "a guard rail"])
+def test_of_a_budget_an_anomaly_spends_and_a_guard_rail_does_not(limit: float | None, spent: int) -> None:
+    guard = (("value", Guard(max=limit)),) if limit else ()
+    values = wave(400)[:, 0]
+    values[300] += 200.0
+    feed = Feed(settings_of(threshold=BudgetThreshold(1e6), guard=guard)).polls([series(values)])
+    assert [event.rule for event in feed.events if event.change == "open"] == ["guard" if limit else "anomaly"]
+    assert float(feed.row()["limit_raised"][0]) == pytest.approx(spent * threshold.BUDGET_GAIN, abs=1e-3)
 
 
 # levels

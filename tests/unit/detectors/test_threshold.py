@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detectors import tail, threshold
-from detectors.settings import QuantileThreshold, SigmaThreshold, StaticThreshold, Threshold
+from detectors.settings import BudgetThreshold, QuantileThreshold, SigmaThreshold, StaticThreshold, Threshold
 from detectors.slab import row_dtype
 
-KINDS: tuple[Threshold, ...] = (StaticThreshold(3.0), SigmaThreshold(6.0), QuantileThreshold(0.999))
+KINDS: tuple[Threshold, ...] = (
+    StaticThreshold(3.0),
+    SigmaThreshold(6.0),
+    QuantileThreshold(0.999),
+    BudgetThreshold(1100.0),
+)
 
 
 def rows(kind: Threshold, mean: float = 0.5, variance: float = 0.04) -> NDArray[np.void]:
@@ -24,7 +29,7 @@ def rows(kind: Threshold, mean: float = 0.5, variance: float = 0.04) -> NDArray[
         case QuantileThreshold():
             for seen, surprise in enumerate(np.random.default_rng(0).permutation(np.linspace(0.0, 1.0, 4000))):
                 threshold.learn(kind, made, np.array([surprise]), np.array([float(seen)]), np.ones(1, bool))
-        case StaticThreshold():
+        case StaticThreshold() | BudgetThreshold():
             pass
     return made
 
@@ -37,6 +42,7 @@ MADE = {kind.kind: rows(kind) for kind in KINDS}
     [
         (StaticThreshold(3.0), 3.0),
         (SigmaThreshold(6.0), 0.5 + 6.0 * (0.2 + 0.05)),
+        (BudgetThreshold(1100.0), 1.5),
     ],
 )
 def test_the_limit_is_at_one(kind: Threshold, limit: float) -> None:
@@ -86,3 +92,40 @@ def test_a_row_that_may_not_learn_stays_as_it_is(kind: Threshold) -> None:
     threshold.learn(kind, made, np.array([9.0]), np.array([5.0]), np.zeros(1, bool))
     for name in made.dtype.names or ():
         assert np.array_equal(made[name], MADE[kind.kind][name]), name
+
+
+STREAMS, BUDGET = 40, BudgetThreshold(200.0)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.3, 0.3), (0.3, 0.9), (0.9, 0.3)], ids=["steady", "wilder", "calmer"])
+def test_alerts_come_as_often_as_the_budget_says_also_when_the_stream_changes(before: float, after: float) -> None:
+    rng, made = np.random.default_rng(0), np.zeros(STREAMS, row_dtype(threshold.fields(BUDGET)))
+    opened: list[NDArray[np.bool_]] = []
+    for scale in (before, after):
+        opened.clear()
+        for _ in range(40 * int(BUDGET.samples_per_alert)):
+            surprise = rng.exponential(scale, STREAMS)
+            opened.append(threshold.score(BUDGET, made, surprise) >= 1.0)
+            threshold.learn(BUDGET, made, surprise, np.zeros(STREAMS), np.ones(STREAMS, bool))
+            threshold.spend(BUDGET, made, opened[-1])
+    settled = np.array(opened[len(opened) // 2 :])
+    assert BUDGET.samples_per_alert * settled.mean() == pytest.approx(1.0, rel=0.25)
+
+
+def test_a_smaller_budget_begins_with_a_higher_limit_and_every_limit_has_bounds() -> None:
+    surprise, made = np.array([1.5]), np.zeros(1, row_dtype(threshold.fields(BUDGET)))
+    scores = [float(threshold.score(BudgetThreshold(n), made, surprise)[0]) for n in (1e2, 1e4, 1e9)]
+    assert scores == sorted(scores, reverse=True)
+    for _ in range(200):
+        threshold.spend(BUDGET, made, np.ones(1, bool))
+    assert float(threshold.score(BUDGET, made, np.array([12.0]))[0]) == pytest.approx(1.0)
+    for _ in range(10_000):
+        threshold.learn(BUDGET, made, surprise, np.zeros(1), np.ones(1, bool))
+    assert float(threshold.score(BUDGET, made, np.array([1.0]))[0]) == pytest.approx(1.0)
+
+
+def test_a_guard_rail_spends_nothing_of_a_budget_and_an_anomaly_does() -> None:
+    for opened, raised in ((False, 0.0), (True, threshold.BUDGET_GAIN)):
+        made = rows(BUDGET)
+        threshold.spend(BUDGET, made, np.array([opened]))
+        assert float(made["limit_raised"][0]) == pytest.approx(raised)
