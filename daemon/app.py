@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +26,7 @@ from daemon.notify import Notifier
 from daemon.partitions import Partitions, Watched
 from daemon.ports import Broker
 from daemon.restore import RestoreSettings
+from daemon.stopping import stop_at_end_of, stopped_by_signals
 from daemon.telemetry import Telemetry
 from daemon.watch import Looked, Watch
 from detectors.dayzero import day_zero
@@ -42,26 +43,34 @@ class _Life:
     stop: threading.Event
     stack: ExitStack
     inquiries: Inquiries
+    config_checksum: str  # of the settings as the operator wrote them
 
 
-def run(config: Config, config_path: Path, log: Log) -> None:
-    """Run the daemon until it is told to stop. Raises TopicMismatch, Fenced and RestoreStalled."""
-    stop = threading.Event()
-    telemetry = Telemetry(time.time, log, config.checksum(), time.monotonic)
+def run(config: Config, config_path: Path, log: Log, worker: int | None = None) -> None:
+    """Run the daemon until it is told to stop. Raises TopicMismatch, Fenced and RestoreStalled.
+
+    As one `worker` of several it stops when its standard input ends, too: its supervisor is gone then.
+    """
+    stop, checksum = threading.Event(), config.checksum()
+    if worker is not None:
+        config = assembly.of_worker(config, worker)
+        stop_at_end_of(sys.stdin.fileno(), stop)
+    telemetry = Telemetry(time.time, log, checksum, time.monotonic)
     notifier = Notifier.from_env(os.environ, os.getpid())
     use_threads(config.threads)
     inquiries = Inquiries(telemetry.note)
     with ExitStack() as stack:
-        stack.enter_context(_stopped_by_signals(stop))
+        stack.enter_context(stopped_by_signals(stop))
         if (listen := config.server.listen) is not None:
-            access = assembly.access(config)
+            access = config.server.access()
             pages = Pages(telemetry, listen, config.server.healthy_seconds, access, inquiries=inquiries)
             pages.start()
             stack.callback(pages.close)
+            notifier.port(pages.port)
             log.info("listening", port=pages.port)
         broker = assembly.connected(config)
         stack.callback(broker.close)
-        loop = _composed(config, config_path, broker, telemetry, notifier, _Life(stop, stack, inquiries))
+        loop = _composed(config, config_path, broker, telemetry, notifier, _Life(stop, stack, inquiries, checksum))
         if loop is None:
             return
         notifier.ready("restoring")
@@ -83,7 +92,7 @@ def _composed(
     learning = Learning(child_command(str(config_path)), assembly.schedules(config), telemetry.note)
     around.stack.callback(learning.close)
     groups = {
-        each.name: Group(each.name, day_zero(detectors[each.name]), each.alert.severity, config.checksum())
+        each.name: Group(each.name, day_zero(detectors[each.name]), each.alert.severity, around.config_checksum)
         for each in config.groups
     }
     source, intake = broker.source(config.input.topics), assembly.intake(config)
@@ -119,24 +128,6 @@ def _until_available(
         else:
             return True
     return False
-
-
-@contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Let SIGTERM and SIGINT set `stop`; a second one ends the process at once."""
-
-    def handle(number: int, _frame: object) -> None:
-        if stop.is_set():
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from daemon.access import Access
 from daemon.config import Config, GroupConfig
 from daemon.engine import layout
 from daemon.errors import BrokerUnavailable
@@ -67,23 +66,18 @@ def _path(name: str | None) -> Path | None:
     return None if name is None else Path(name)
 
 
-def access(config: Config) -> Access:
-    """Return who may see the pages."""
-    server = config.server
-    return Access(
-        cert_file=_path(server.cert_file),
-        key_file=_path(server.key_file),
-        username=server.username,
-        password_file=_path(server.password_file.path if server.password_file else None),
-        token_file=_path(server.token_file.path if server.token_file else None),
-        probes_open=server.probes_open,
-    )
-
-
 def identity(config: Config) -> str:
     """Return this member's transactional identity: lasting with static membership, else one of this process."""
     member = config.kafka.instance_id or f"{os.uname().nodename}-{os.getpid()}-{time.time_ns()}"
     return f"{config.kafka.group_id}-{member}"
+
+
+def of_worker(config: Config, worker: int) -> Config:
+    """Return the settings of one of several workers: a member with a name of its own, and pages for its supervisor."""
+    kafka = config.kafka
+    named = kafka.model_copy(update={"instance_id": kafka.instance_id and f"{kafka.instance_id}-{worker}"})
+    plain = {"listen": "127.0.0.1:0", "cert_file": None, "key_file": None}
+    return config.model_copy(update={"kafka": named, "server": config.server.model_copy(update=plain)})
 
 
 def layouts(config: Config) -> dict[str, GroupLayout]:

@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     run = verbs.add_parser("run", help="run the daemon")
     run.add_argument("config", type=Path, metavar="CONFIG")
+    run.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     demo = verbs.add_parser("demo", help="a real Kafka broker, a simulated fleet with faults, and the daemon on them")
     demo.add_argument("--seconds", type=float, default=75.0, help="how long the live part takes (default %(default)g)")
     demo.add_argument("--keep", action="store_true", help="leave the working directory for a look")
@@ -132,7 +133,7 @@ def _add_forecast(forecast: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from daemon.commands.run import run
 
-    return run(arguments.config, os.environ, sys.stderr)
+    return run(arguments.config, os.environ, sys.stderr, arguments.worker)
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -312,6 +312,19 @@ class Metrics(Enum):
         "`refused`: too many were waiting at once.",
         ("outcome",),
     )
+    WORKER_UP = Declared(
+        "gauge",
+        "longwatch_worker_up",
+        "1 while the worker's process runs; only with `workers`. At 0 its partitions are with the "
+        "others, or wait for it.",
+        ("worker",),
+    )
+    WORKER_RESTARTS = Declared(
+        "counter",
+        "longwatch_worker_restarts_total",
+        "How often the worker ended by itself or hung, and was started again; its log says why.",
+        ("worker",),
+    )
     LINES_SUPPRESSED = Declared(
         "counter",
         "longwatch_log_lines_suppressed_total",

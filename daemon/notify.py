@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
+PORT = "X_LONGWATCH_PORT"  # what a worker calls the port of its pages
 _STATUS_CHARS_MAX = 200
 
 
@@ -24,6 +25,11 @@ class Notifier:
         if self._socket is not None:
             self._socket.settimeout(0.0)
 
+    @property
+    def watchdog_seconds(self) -> float | None:
+        """How long the service manager waits for a beat, None when it does not."""
+        return None if self._beat_seconds is None else 3.0 * self._beat_seconds
+
     @classmethod
     def from_env(cls, env: Mapping[str, str], pid: int) -> Notifier:
         """Build from the variables that systemd sets; a watchdog meant for another process than `pid` is ignored."""
@@ -36,6 +42,10 @@ class Notifier:
         """Say that start-up, or a reload, is complete; return whether the message was taken."""
         self._status = _one_line(status)
         return self._send(f"READY=1\nSTATUS={self._status}")
+
+    def port(self, port: int) -> bool:
+        """Say on which port the pages are: a supervisor of workers asks there."""
+        return self._send(f"{PORT}={port}")
 
     def status(self, text: str) -> bool:
         """Show `text` in `systemctl status`; a text that is shown already is not sent again."""

@@ -37,6 +37,7 @@ class Page:
     status: str
     body: bytes
     kind: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()  # more than those that every page has
 
 
 class Server(socketserver.ThreadingMixIn, WSGIServer):

@@ -199,6 +199,8 @@ class Config(Section):
     """What is logged, and how."""
     shutdown_seconds: float = Field(default=20.0, ge=0, le=3600)
     """How long a stop may take to finish the turn and write the state."""
+    workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = 1
+    """Processes that share the input as members of the group, under one command; `auto`: one for each core."""
     threads: int = Field(default=1, ge=1, le=256)
     """Threads that the arithmetic may use; more than one rarely helps models of this size."""
 

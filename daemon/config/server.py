@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import ValidationInfo, field_validator
 
+from daemon.access import Access
 from daemon.config.kinds import Address, FileOfSecret, ReadableFile, Seconds, Section, expected
 
 _UNKNOWN = "unknown"  # the key had a problem of its own, which is reported already
@@ -36,6 +39,17 @@ class ServerConfig(Section):
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
 
+    def access(self) -> Access:
+        """Return who may see the pages."""
+        return Access(
+            cert_file=_path(self.cert_file),
+            key_file=_path(self.key_file),
+            username=self.username,
+            password_file=_path(self.password_file.path if self.password_file else None),
+            token_file=_path(self.token_file.path if self.token_file else None),
+            probes_open=self.probes_open,
+        )
+
     def protection(self) -> str:
         """Return in words who may read the pages, and how."""
         login = {"a password": self.password_file, "a token": self.token_file}
@@ -65,3 +79,7 @@ class ServerConfig(Section):
         if value is None and name not in (None, _UNKNOWN):
             raise expected("a file, because there is a username")
         return value
+
+
+def _path(name: str | None) -> Path | None:
+    return None if name is None else Path(name)

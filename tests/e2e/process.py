@@ -125,6 +125,13 @@ class Daemon:
                 stderr=log,
             )
 
+    @property
+    def children(self) -> list[int]:
+        """The processes that this life has started itself, as Linux lists them."""
+        assert self._process is not None
+        listed = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text("ascii")
+        return [int(each) for each in listed.split()]
+
     def kill(self) -> None:
         """End this life as a power cut would."""
         process, self._process = self._process, None
@@ -173,7 +180,7 @@ class Daemon:
 
     def get(self, path: str) -> tuple[int, str]:
         """Return status and body of a page; (0, "") while nobody answers."""
-        listening = self.said("listening")
+        listening = [line for line in self.said("listening") if "worker" not in line]
         if not listening:
             return 0, ""
         connection = http.client.HTTPConnection(HOST, listening[-1]["port"], timeout=5)
