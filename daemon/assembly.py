@@ -12,7 +12,7 @@ from daemon.engine import layout
 from daemon.errors import BrokerUnavailable
 from daemon.formats import FieldPaths, Format, Options, decoder
 from daemon.intake import Intake, Limits
-from daemon.kafka import ConnectionSettings, KafkaBroker, check_codecs
+from daemon.kafka import ConnectionSettings, broker_class, check_codecs
 from daemon.kafka.client import Security
 from daemon.learning import Schedule
 from daemon.loop import LoopSettings
@@ -32,7 +32,7 @@ LARGE_MESSAGES = {"max.message.bytes": str(STATE_MESSAGE_BYTES_MAX)}
 def connected(config: Config) -> Broker:
     """Return the door to the configured cluster. Raises ConfigError when a package is missing to read what is there."""
     check_codecs()
-    return KafkaBroker(connection(config))
+    return broker_class(config.kafka.client)(connection(config))
 
 
 def connection(config: Config) -> ConnectionSettings:

@@ -60,6 +60,7 @@ class ConnectionSettings:
     session_timeout_seconds: float = 45.0
     transaction_timeout_seconds: float = 30.0
     connect_timeout_seconds: float = 10.0
+    metadata_seconds: float = 60.0  # between two looks at which partitions the topics have
     record_bytes_max: int = 4_000_000
     security: Security = field(default_factory=Security)
 
@@ -271,7 +272,7 @@ def _consumer(settings: ConnectionSettings, **more: object) -> Consumer:
         "allow_auto_create_topics": False,
         "fetch_max_bytes": _FETCH_BYTES_MAX,
         "max_partition_fetch_bytes": _PARTITION_FETCH_BYTES_MAX,
-        "metadata_max_age_ms": 60_000,
+        "metadata_max_age_ms": int(settings.metadata_seconds * 1000),
         "metrics_enabled": False,
     }
     return cast("Consumer", built(kafka.KafkaConsumer, _common(settings) | options | more))

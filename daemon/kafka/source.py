@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 from kafka.errors import LogTruncationError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from daemon.errors import BrokerUnavailable, Fenced
 from daemon.kafka import client
+from daemon.kafka.assignment import Kind, Note, Settled, settle
 from daemon.kafka.connecting import release
 from daemon.kafka.failures import CLIENT_ERRORS, translated
 from daemon.kafka.joining import hold_joins, is_replaced
@@ -22,10 +22,6 @@ _CLOSE_SECONDS = 5.0
 _SWEEP_SECONDS = 15.0
 
 
-Kind = Literal["came", "left", "lost"]
-_NONE: frozenset[TopicPartition] = frozenset()
-
-
 class _Notes(client.RebalanceListener):
     """What happened to the assignment, in order. It is called on the thread that sends heartbeats: it only writes.
 
@@ -34,7 +30,7 @@ class _Notes(client.RebalanceListener):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._notes: list[tuple[Kind, frozenset[TopicPartition]]] = []
+        self._notes: list[Note] = []
         self._held = False
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
@@ -46,7 +42,7 @@ class _Notes(client.RebalanceListener):
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
         self._add("lost", lost)
 
-    def take(self) -> list[tuple[Kind, frozenset[TopicPartition]]]:
+    def take(self) -> list[Note]:
         with self._lock:
             notes, self._notes = self._notes, []
         return notes
@@ -107,13 +103,13 @@ class KafkaSource:
                 f" {self._settings.instance_id!r}, so this one must stop; give each member an id of its own"
             )
         self._note_other_topics()
-        assigned, revoked, leaving = self._settle()
+        settled = self._settle()
         # Nothing of a partition may come out between its assignment and `resume_at`, whatever was fetched of it.
         records = {TopicPartition(*tp): batch for tp, batch in fetched.items() if tp in self._delivered}
-        if not (records or assigned or revoked) and self._contact.is_lost():
+        if not (records or settled.came or settled.went) and self._contact.is_lost():
             servers = ", ".join(self._settings.bootstrap_servers)
             raise BrokerUnavailable(f"no broker of {servers} is connected: trying again")
-        return Polled(records, assigned, revoked, leaving)
+        return Polled(records, settled.came, settled.went, settled.leaving)
 
     def resume_at(self, partition: TopicPartition, offset: int) -> None:
         """Deliver `partition` from `offset` on; without effect when it is not ours any more."""
@@ -188,24 +184,18 @@ class KafkaSource:
                 self._topic_ids[topic] = known
                 self._stranded.update(tp for tp in self._owned if tp.topic == topic)
 
-    def _settle(self) -> tuple[frozenset[TopicPartition], frozenset[TopicPartition], frozenset[TopicPartition]]:
+    def _settle(self) -> Settled:
         """Bring what we own up to the notes; return what came and went since the last call, and what may be written."""
-        before, went, lost = self._owned, frozenset(self._stranded & self._owned), False
-        leaving = _NONE
-        for kind, partitions in self._notes.take():
-            self._owned = self._owned | partitions if kind == "came" else self._owned - partitions
-            went = went if kind == "came" else went | partitions
-            leaving = leaving | partitions if kind == "left" else leaving
-            lost = lost or kind == "lost"
+        settled = settle(self._owned, frozenset(self._stranded), self._notes.take())
+        self._owned = settled.owned
         self._stranded.clear()
-        came_now = self._owned - (before - went)
-        self._delivered -= went
-        self._hold(came_now)
+        self._delivered -= settled.went
+        self._hold(settled.came)
         # A rebalance is on its way while the state is not stable: the old proof lets the broker refuse us.
         membership = self._consumer.group_metadata()
         if membership.state == _STABLE:
             self._membership = membership
-        return came_now, before & went, _NONE if lost else (leaving & before) - self._owned
+        return settled
 
     def _hold(self, partitions: frozenset[TopicPartition]) -> None:
         for partition in partitions & self._consumer.assignment():

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from daemon.errors import BrokerUnavailable, ConfigError
-from daemon.kafka import ConnectionSettings, KafkaBroker, Security
-from daemon.kafka.source import KafkaSource
+from daemon.kafka import Client, ConnectionSettings, Security, broker_class
+from daemon.ports import Broker, Source
 from daemon.types import Outgoing, TopicPartition, TopicSpec
 from tests.broker.guarded import KEY_PASSWORD, PASSWORD, Guarded, Listener, Mechanism
 
@@ -22,8 +23,8 @@ WAIT_SECONDS = 20.0
 
 
 @contextmanager
-def opened(settings: ConnectionSettings) -> Iterator[KafkaBroker]:
-    broker = KafkaBroker(settings)
+def opened(settings: ConnectionSettings, client: Client = "kafka-python") -> Iterator[Broker]:
+    broker = broker_class(client)(settings)
     try:
         yield broker
     finally:
@@ -47,16 +48,17 @@ WAYS: dict[str, Callable[[Guarded], tuple[Listener, Security]]] = {
 }
 
 
-def until_assigned(source: KafkaSource) -> None:
+def until_assigned(source: Source) -> None:
     give_up = time.monotonic() + WAIT_SECONDS
     while not source.poll(10, 0.1).assigned:
         assert time.monotonic() < give_up, "nothing was assigned"
 
 
+@pytest.mark.parametrize("client", get_args(Client))
 @pytest.mark.parametrize("way", WAYS)
-def test_everything_that_the_daemon_does_works(guarded: Guarded, topic_prefix: str, way: str) -> None:
+def test_everything_that_the_daemon_does_works(guarded: Guarded, topic_prefix: str, way: str, client: Client) -> None:
     topic = f"{topic_prefix}out"
-    with opened(guarded.settings(*WAYS[way](guarded), f"{topic_prefix}group")) as broker:
+    with opened(guarded.settings(*WAYS[way](guarded), f"{topic_prefix}group"), client) as broker:
         broker.ensure(TopicSpec(topic, 1, compacted=False))
         broker.publish([Outgoing(topic, 0, None, b"published")])
         source, writer, here = broker.source([topic]), broker.writer(topic), TopicPartition(topic, 0)

@@ -13,6 +13,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka import TopicPartition as KafkaTopicPartition
 
 from daemon.kafka import ConnectionSettings, KafkaBroker
+from daemon.kafka.librdkafka import LibrdkafkaBroker
 from daemon.memory import MemoryBroker, MemoryCluster, Operation
 from daemon.ports import Broker, Source
 from daemon.types import Outgoing, Record, TopicPartition, TopicSpec
@@ -255,6 +256,26 @@ class KafkaWorld(World):
             producer.close(0)
 
 
+class LibrdkafkaWorld(KafkaWorld):
+    """Apache Kafka again, through the other client library."""
+
+    def connect(self, group_id: str) -> Broker:
+        """Return a door with connections of its own."""
+        # it cannot be told to look at the cluster's topics now
+        return LibrdkafkaBroker(ConnectionSettings((self._bootstrap,), group_id=group_id, metadata_seconds=1.0))
+
+    def hasten(self, source: Source) -> None:
+        """Let the source ask which topics they are; the library asks how many partitions there are by itself."""
+        cast("Any", source)._topics_due = 0.0
+
+
+@pytest.fixture(scope="module")
+def librdkafka_door(kafka_bootstrap: str) -> Iterator[Broker]:
+    broker = LibrdkafkaBroker(ConnectionSettings((kafka_bootstrap,), group_id="contract"))
+    yield broker
+    broker.close()
+
+
 @pytest.fixture(scope="module")
 def kafka_door(kafka_bootstrap: str) -> Iterator[Broker]:
     broker = KafkaBroker(ConnectionSettings((kafka_bootstrap,), group_id="contract"))
@@ -262,14 +283,18 @@ def kafka_door(kafka_bootstrap: str) -> Iterator[Broker]:
     broker.close()
 
 
-@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.broker)])
+ON_BROKER = [pytest.param(name, marks=pytest.mark.broker) for name in ("kafka", "librdkafka")]
+WORLDS = {"kafka": KafkaWorld, "librdkafka": LibrdkafkaWorld}
+
+
+@pytest.fixture(params=["memory", *ON_BROKER])
 def world(request: pytest.FixtureRequest, topic_prefix: str) -> Iterator[World]:
-    """Each claim is tried in both worlds."""
+    """Each claim is tried in every world."""
     made: World
     if request.param == "memory":
         made = MemoryWorld(topic_prefix)
     else:
-        bootstrap, door = request.getfixturevalue("kafka_bootstrap"), request.getfixturevalue("kafka_door")
-        made = KafkaWorld(topic_prefix, bootstrap, door)
+        bootstrap, door = request.getfixturevalue("kafka_bootstrap"), request.getfixturevalue(f"{request.param}_door")
+        made = WORLDS[request.param](topic_prefix, bootstrap, door)
     yield made
     made.close()

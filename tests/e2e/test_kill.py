@@ -75,9 +75,12 @@ def kills(seed: int, samples: int) -> list[Kill]:
 
 
 @contextmanager
-def running(bootstrap: str, shared: str, own: str, folder: Path, records_max: int) -> Iterator[Run]:
+def running(
+    bootstrap: str, shared: str, own: str, folder: Path, records_max: int, client: str = "kafka-python"
+) -> Iterator[Run]:
     """Yield a daemon, not yet started, that reads the shared input and model and writes topics of its own."""
     told = settings(bootstrap, own, groups=halves())
+    told["kafka"]["client"] = client
     told["input"] = {"topics": [f"{shared}metrics"], "poll_seconds": 0.1, "records_max": records_max}
     told["outputs"]["models"] = {"topic": f"{shared}models"}
     with ExitStack() as stack:
@@ -153,13 +156,14 @@ def assert_alike(calm: Run, killed: Run, topic: str) -> None:
     assert offsets_committed(calm.broker, topic) == offsets_committed(killed.broker, topic) == ends
 
 
+@pytest.mark.parametrize("client", ["kafka-python", "librdkafka"])
 def test_a_daemon_that_is_killed_scores_everything_once_and_raises_the_same_alerts(
-    kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, tmp_path: Path, seed: int
+    kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, tmp_path: Path, seed: int, client: str
 ) -> None:
     metrics = TopicSpec(f"{topic_prefix}metrics", feed.PARTITIONS, compacted=False)
     broker.ensure(metrics)
     calm = running(kafka_bootstrap, topic_prefix, f"{topic_prefix}a-", tmp_path / "a", 5000)
-    killed = running(kafka_bootstrap, topic_prefix, f"{topic_prefix}b-", tmp_path / "b", 250)
+    killed = running(kafka_bootstrap, topic_prefix, f"{topic_prefix}b-", tmp_path / "b", 250, client)
     with calm as a, killed as b:
         publish_model(a.daemon.config, tmp_path)
         a.daemon.start()
