@@ -231,7 +231,7 @@ class _GroupRun:
         rows["silent"] = 0
 
     def _tell(self, at: Index, local: Index, rows: Row, scored: Scored, moved: alerts.Moved) -> None:
-        """Write an event for every row that opened, worsened or closed in this wave; `work` is still as it was before."""
+        """Write an event for every row that opened, worsened or closed in this wave; `work` is as it was before it."""
         changes: tuple[tuple[Change, NDArray[np.bool_]], ...] = (
             ("open", moved.opened),
             ("update", moved.updated),
@@ -244,7 +244,7 @@ class _GroupRun:
                 self.result.alerts.append(anomaly_event(self.group, self._sighting(int(at[i])), change, observed))
 
     def _evidence(self, position: int, local: int) -> Evidence | None:
-        """Return what the score of the sample at `position` rests on: above all the work row that it has not moved yet."""
+        """Return what the score of the sample at `position` rests on: above all the work row that is still to move."""
         bytes_max, settings = self.group.evidence_bytes_max, self.group.detector.settings
         if not bytes_max:
             return None

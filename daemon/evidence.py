@@ -22,6 +22,7 @@ from detectors.artefact import ArtefactError, check_sizes
 from detectors.replay import Moment, ReplayError
 from detectors.settings import (
     DetectorSettings,
+    Guard,
     ModelSettings,
     QuantileThreshold,
     Readout,
@@ -72,6 +73,7 @@ class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: dict[str, float | str]
     warmup_samples: Count
     gap_max_seconds: Finite
+    guard: tuple[tuple[str, Guard], ...] = ()  # no score rests on it, but a guard's alert does
 
 
 class _Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,15 +90,7 @@ def gathered(settings: DetectorSettings, moment: Moment, needed: float, bytes_ma
 
     The same moment gives the same evidence.
     """
-    threshold = settings.threshold
-    told = _Settings(
-        channels=settings.channels,
-        model=settings.model,
-        readout=settings.readout,
-        threshold={name: getattr(threshold, name) for name in threshold.__slots__},
-        warmup_samples=settings.warmup_samples,
-        gap_max_seconds=settings.gap_max_seconds,
-    )
+    told = _told(settings)
     row, left_out = b64encode(replay.packed(settings, moment.row)).decode(), ""
     if len(row) > bytes_max:
         row, left_out = "", f"the row takes {len(row)} bytes, outputs.alerts.evidence_bytes_max is {bytes_max}"
@@ -116,8 +110,25 @@ def gathered(settings: DetectorSettings, moment: Moment, needed: float, bytes_ma
     return replace(blank, crc=_checksum(blank, told))
 
 
+def _told(settings: DetectorSettings) -> _Settings:
+    threshold = settings.threshold
+    told = _Settings(
+        channels=settings.channels,
+        model=settings.model,
+        readout=settings.readout,
+        threshold={name: getattr(threshold, name) for name in threshold.__slots__},
+        warmup_samples=settings.warmup_samples,
+        gap_max_seconds=settings.gap_max_seconds,
+        guard=settings.guard,
+    )
+    return msgspec.convert(msgspec.to_builtins(told), _Settings)  # every number of the type that a reader gives it
+
+
 def opened(evidence: Evidence) -> Told:
-    """Return what the evidence tells. Raises EvidenceUnusable when it was left out, cut, changed, or another version's."""
+    """Return what the evidence tells.
+
+    Raises EvidenceUnusable when it was left out, cut, changed, or is another version's.
+    """
     if evidence.version != VERSION:
         raise EvidenceUnusable(
             f"the evidence has version {evidence.version}, this Longwatch reads {VERSION}: use {_writer(evidence)}"
@@ -161,6 +172,7 @@ def _detector_settings(told: _Settings, evidence: Evidence) -> DetectorSettings:
             threshold=_threshold(msgspec.convert(told.threshold, _Limit)),
             warmup_samples=told.warmup_samples,
             gap_max_seconds=told.gap_max_seconds,
+            guard=told.guard,
         )
     except (ArtefactError, msgspec.MsgspecError) as error:
         raise EvidenceUnusable(f"the evidence's settings cannot be used ({error}): use {_writer(evidence)}") from error

@@ -80,7 +80,7 @@ def unpacked(settings: DetectorSettings, data: bytes) -> Row:
 
 
 def scored(detector: Detector, moment: Moment) -> tuple[Scored, Row]:
-    """Return what `scoring.score` says of the sample, and the row (1,) that it leaves behind; the moment stays as it is.
+    """Return what `scoring.score` says of the sample, and the row (1,) that it leaves behind; the moment stays.
 
     Of that row only what the score reads means anything. Raises ReplayError when no stream can have been like that.
     """
