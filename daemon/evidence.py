@@ -101,7 +101,7 @@ def gathered(settings: DetectorSettings, moment: Moment, needed: float, bytes_ma
         values=[float(value) if np.isfinite(value) else None for value in moment.values],
         protected=moment.protected,
         needed=needed,
-        settings=msgspec.to_builtins(told),
+        settings=msgspec.json.decode(msgspec.json.encode(told)),  # as it is read again
         layout=replay.layout(settings),
         row=row,
         left_out=left_out,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,7 @@ F = NDArray[np.float64]
 Row = NDArray[np.void]
 
 PACKING: Final = 1  # counts up when the same row is packed in another way
-LEVEL: Final = 9  # of compression: a tenth of a millisecond for each alert that opens
+LAYOUTS_MAX: Final = 256  # remembered: many alerts may open at once, each of a group's
 ROW_BYTES_MAX: Final = 16_000_000
 LEARNT_ONLY: Final = ("mean", "variance", "shielded", *readout.LEARNT_ONLY)
 """What is moved by a sample and has no part in its score; the usual interval has none either, but tells what once in so
@@ -44,6 +45,7 @@ class Moment:
     protected: bool  # by an open alert: nothing was learnt
 
 
+@lru_cache(LAYOUTS_MAX)
 def layout(settings: DetectorSettings) -> str:
     """Return what tells whether bytes were packed from rows that lie as they do here."""
     return hashlib.sha256(f"{PACKING}{_dtype(settings).descr}".encode()).hexdigest()[:16]
@@ -57,7 +59,7 @@ def packed(settings: DetectorSettings, row: Row) -> bytes:
             kept[name] = row[name]
     kept["window"][:, 1:] = 0.0
     readout.forget_unread(kept)
-    return zlib.compress(kept.tobytes(), LEVEL)
+    return zlib.compress(kept.tobytes())
 
 
 def unpacked(settings: DetectorSettings, data: bytes) -> Row:
@@ -94,6 +96,7 @@ def scored(detector: Detector, moment: Moment) -> tuple[Scored, Row]:
     return found, row
 
 
+@lru_cache(LAYOUTS_MAX)
 def _dtype(settings: DetectorSettings) -> np.dtype[np.void]:
     try:
         return row_dtype(scoring.fields(settings))
