@@ -107,7 +107,7 @@ def gathered(settings: DetectorSettings, moment: Moment, needed: float, bytes_ma
         left_out=left_out,
         crc=0,
     )
-    return replace(blank, crc=_checksum(blank, told))
+    return sealed(blank)
 
 
 def _told(settings: DetectorSettings) -> _Settings:
@@ -122,6 +122,11 @@ def _told(settings: DetectorSettings) -> _Settings:
         guard=settings.guard,
     )
     return msgspec.convert(msgspec.to_builtins(told), _Settings)  # every number of the type that a reader gives it
+
+
+def sealed(evidence: Evidence) -> Evidence:
+    """Return the evidence with the checksum that fits it. Raises EvidenceUnusable when its settings are none."""
+    return replace(evidence, crc=_checksum(evidence, _settings(evidence)))
 
 
 def opened(evidence: Evidence) -> Told:
@@ -195,4 +200,7 @@ def _checksum(evidence: Evidence, told: _Settings) -> int:
     head = (evidence.version, evidence.longwatch, evidence.time_ms, evidence.protected, float(evidence.needed))
     values = [None if value is None else float(value) for value in evidence.values]
     body = (head, values, told, evidence.layout, evidence.row, evidence.left_out)
-    return zlib.crc32(msgspec.msgpack.encode(body, order="deterministic"))
+    try:
+        return zlib.crc32(msgspec.msgpack.encode(body, order="deterministic"))
+    except (msgspec.MsgspecError, OverflowError, UnicodeEncodeError) as error:
+        raise EvidenceUnusable(f"the evidence holds what no evidence does: {error}") from error

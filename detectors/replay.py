@@ -87,8 +87,9 @@ def scored(detector: Detector, moment: Moment) -> tuple[Scored, Row]:
     Of that row only what the score reads means anything. Raises ReplayError when no stream can have been like that.
     """
     row = moment.row.copy()
-    times_ms, protected = np.array([moment.time_ms], dtype=np.int64), np.array([moment.protected])
+    protected = np.array([moment.protected])
     try:
+        times_ms = np.array([moment.time_ms], dtype=np.int64)
         with np.errstate(all="ignore"):  # what is learnt here has no past, and nobody reads it
             found = scoring.score(detector, row, times_ms, moment.values[None], protected)
     except (ValueError, IndexError, OverflowError) as error:
