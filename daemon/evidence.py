@@ -21,6 +21,7 @@ from detectors import replay
 from detectors.artefact import ArtefactError, check_sizes
 from detectors.replay import Moment, ReplayError
 from detectors.settings import (
+    BudgetThreshold,
     DetectorSettings,
     Guard,
     ModelSettings,
@@ -83,6 +84,7 @@ class _Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Finite | None = None
     sigmas: Finite | None = None
     quantile: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
+    samples_per_alert: Finite | None = None
 
 
 def gathered(settings: DetectorSettings, moment: Moment, needed: float, bytes_max: int) -> Evidence:
@@ -191,6 +193,8 @@ def _threshold(told: _Limit) -> Threshold:
             return SigmaThreshold(sigmas)
         case _Limit(kind="quantile", quantile=float(quantile)):
             return QuantileThreshold(quantile)
+        case _Limit(kind="budget", samples_per_alert=float(samples_per_alert)):
+            return BudgetThreshold(samples_per_alert)
         case _:
             raise msgspec.ValidationError(f"no threshold of the kind {told.kind}")
 

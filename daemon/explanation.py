@@ -17,11 +17,9 @@ from daemon import evidence
 from daemon.alert_events import AlertEvent
 from daemon.errors import EvidenceUnusable
 from daemon.evidence import Told
-from detectors import channels, replay, scaling, scoring
+from detectors import channels, replay, scaling, scoring, tail, threshold
 from detectors.replay import Moment, ReplayError
 from detectors.scoring import Detector, Scored
-from detectors.settings import SigmaThreshold, StaticThreshold
-from detectors.threshold import spread_of
 
 F = NDArray[np.float64]
 Row = NDArray[np.void]
@@ -35,8 +33,9 @@ class Voice:
     """What one error said: the decades of its improbability, and what they count for."""
 
     name: str
-    decades: float
+    decades: float  # the mean over the time scales
     weight: float
+    scales: tuple[float, ...]  # the decades at each of `channels.SPANS`
 
     @property
     def surprise(self) -> float:
@@ -110,8 +109,6 @@ def read(event: AlertEvent) -> Told:
 def explained(event: AlertEvent, told: Told, detector: Detector) -> Explanation:
     """Return why the alert of an `open` event opened; `told` is what `read` made of it. Raises EvidenceUnusable."""
     found, after = _scored(detector, told.moment)
-    decades, weights = found.decades[0], scoring.error_weights(len(told.settings.channels))
-    voices = (Voice(*each) for each in zip(channels.NAMES, decades.tolist(), weights.tolist(), strict=True))
     return Explanation(
         recorded=event.score,
         replayed=_number(found.score[0]),
@@ -119,7 +116,7 @@ def explained(event: AlertEvent, told: Told, detector: Detector) -> Explanation:
         surprise=float(found.surprise[0]),
         limit=_limit(told),
         interval_ms=float(told.moment.row["interval_ms"][0]),
-        voices=tuple(sorted(voices, key=lambda voice: -voice.surprise)),
+        voices=tuple(sorted(_voices(told, found, after), key=lambda voice: -voice.surprise)),
         channels=tuple(_channel(told, found, after, d) for d in range(len(told.settings.channels))),
         instead=tuple(_instead(detector, told, found)),
     )
@@ -132,16 +129,25 @@ def _scored(detector: Detector, moment: Moment) -> tuple[Scored, Row]:
         raise EvidenceUnusable(f"the score cannot be computed again: {error}") from error
 
 
+def _voices(told: Told, found: Scored, after: Row) -> list[Voice]:
+    """Return what each error said, in the order of their names, and at which time scales.
+
+    The one error of several channels goes by the name of its larger part; its time scales are those of the first.
+    """
+    width = len(told.settings.channels)
+    weights = scoring.error_weights(width).tolist()
+    every = tail.decades(told.moment.row["tail"], channels.averages(after)).reshape(-1, channels.SCALES)
+    voices = []
+    for i, (name, decades) in enumerate(zip(channels.NAMES, found.decades[0].tolist(), strict=True)):
+        scales = every[0 if width > 1 and i < channels.SQUARED else i]
+        voices.append(Voice(name, decades, weights[i], tuple((scales * (decades > 0.0)).tolist())))
+    return voices
+
+
 def _limit(told: Told) -> float | None:
     """Return the surprise at which the score is 1."""
-    match told.settings.threshold:
-        case StaticThreshold(limit=limit):
-            return limit
-        case SigmaThreshold(sigmas=sigmas):
-            row = told.moment.row
-            return float(row["surprise_mean"][0] + sigmas * spread_of(row)[0])
-        case _:
-            return None
+    found = threshold.limit(told.settings.threshold, told.moment.row)
+    return None if found is None else _number(found[0])
 
 
 def _channel(told: Told, found: Scored, after: Row, d: int) -> Channel:

@@ -9,15 +9,17 @@ from typing import Any, Final, assert_never
 import msgspec
 import numpy as np
 
+from daemon import __version__
 from daemon.alert_events import AlertEvent, Feature
 from daemon.evidence import Told
 from daemon.explanation import Channel, Explanation, Voice
 from daemon.plots import Line, Panel, svg
-from detectors.settings import QuantileThreshold, SigmaThreshold, StaticThreshold
-from detectors.tail import DECADES_MAX
+from detectors.channels import SPANS
+from detectors.settings import BudgetThreshold, QuantileThreshold, SigmaThreshold, StaticThreshold
 
 CHANNELS_TOLD: Final = 8
 CHANNELS_DRAWN: Final = 4
+MILLION_DECADES: Final = 6.0
 MEANINGS: Final = {
     "model": "not what the network expected after what this stream did before",
     "level": "far from the level that this stream usually has",
@@ -80,7 +82,8 @@ def _verdict(event: AlertEvent, found: Explanation) -> str:
         return f"{_score(found.replayed)}, the same to the last bit ({model})"
     if found.same:
         return f"{_score(found.replayed)}, the same but for rounding, {found.apart:.1e} apart ({model})"
-    why = "another version scored, or the event was changed"
+    scored = event.evidence.longwatch if event.evidence else "?"
+    why = f"longwatch {scored} scored, this is {__version__}" if scored != __version__ else "the event was changed"
     return f"{_score(found.replayed)}, which is NOT the recorded score ({model}): {why}"
 
 
@@ -134,11 +137,13 @@ def _improbable(told: Told, found: Explanation) -> Iterator[str]:
     yield "How improbable"
     if loudest.surprise > 0.0:
         yield f"  {loudest.name} spoke: {MEANINGS[loudest.name]}{_details(loudest, found)}"
-        yield f"  so much is seen {_once(loudest.decades, found.interval_ms)}"
+        yield "  so much of it was seen, in this stream's own past:"
+        for span, decades in zip(SPANS, loudest.scales, strict=True):
+            over = "at one sample" if span == 1 else f"over about {span} samples"
+            yield f"    {over:<21}  {_once(decades, found.interval_ms)}"
+    yield "  the decades of each error, in the mean over these, and what they count for:"
     for each in found.voices:
-        once = _once(each.decades, 0.0)
-        weighed = "" if each.weight == 1.0 else f" x {each.weight:g} = {each.surprise:.2f}"
-        yield f"    {each.name:<7} {each.decades:5.2f} decades{weighed}, {once}"
+        yield f"    {each.name:<7} {each.decades:5.2f} x {each.weight:<4g} = {each.surprise:5.2f}"
     yield f"  {_limit(told, found)}"
 
 
@@ -162,17 +167,20 @@ def _limit(told: Told, found: Explanation) -> str:
             kind = f"sigma, mean and {threshold.sigmas:g} deviations {own}, {found.limit or 0.0:.2f} decades just then"
         case QuantileThreshold():
             kind = f"quantile, what is exceeded once in {_count(1.0 / (1.0 - threshold.quantile))} samples {own}"
+        case BudgetThreshold():
+            budget = f"one alert in {_count(threshold.samples_per_alert)} samples"
+            kind = f"budget, {budget}, {found.limit or 0.0:.2f} decades just then"
         case _:
             assert_never(threshold)
-    return f"surprise {found.surprise:.2f}; the limit is {kind}"
+    return f"the largest, {found.surprise:.2f}, is the surprise; the limit is {kind}"
 
 
 def _once(decades: float, interval_ms: float) -> str:
-    if decades >= DECADES_MAX:
-        return f"less than once in 10^{DECADES_MAX:.0f} samples"
+    if decades >= MILLION_DECADES:  # beyond it a tail is drawn out much further than any past
+        return "less than once in a million samples"
     samples = 10.0**decades
     if samples < 1.5:
-        return "all the time"
+        return "all the time: nothing unusual"
     often = f"about once in {_count(samples)} samples"
     return f"{often}, here every {_duration(samples * interval_ms / 1000.0)}" if interval_ms > 0 else often
 
@@ -183,7 +191,7 @@ def _count(number: float) -> str:
         return f"{number:.1f}"
     place = 10 ** (len(str(int(number))) - 2)
     rounded = round(number / place) * place
-    return f"{rounded:,}" if rounded < 10**9 else f"{rounded:.1e}"
+    return f"{rounded:,}"
 
 
 def _duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,7 +20,14 @@ from daemon.alert_events import AlertEvent
 from daemon.errors import EvidenceUnusable
 from daemon.evidence import Evidence
 from detectors import replay
-from detectors.settings import AlertSettings, DetectorSettings, Guard, QuantileThreshold, SigmaThreshold
+from detectors.settings import (
+    AlertSettings,
+    BudgetThreshold,
+    DetectorSettings,
+    Guard,
+    QuantileThreshold,
+    SigmaThreshold,
+)
 from tests.conformance.feed import Feed, cut, drawn, series, settings_of, together, wave
 
 LIVELY = AlertSettings(hold_off_samples=5, close_after_samples=2, accept_after_samples=20)
@@ -31,6 +39,7 @@ KINDS: dict[str, tuple[DetectorSettings, bool]] = {
     "a shared readout": (replace(ONE, readout="shared"), True),
     "no network": (replace(TWO, readout="shared"), False),
     "another threshold": (replace(TWO, threshold=SigmaThreshold(3.0)), True),
+    "a budget": (replace(ONE, threshold=BudgetThreshold(200.0)), True),
     "a guard": (replace(ONE, threshold=QuantileThreshold(0.99), guard=(("value", Guard(max=30.0)),)), True),
 }
 
@@ -187,3 +196,9 @@ def test_what_somebody_else_wrote_is_refused_with_what_to_do(what: str) -> None:
 
     with pytest.raises(EvidenceUnusable, match=words):
         read()
+
+
+def test_the_page_on_alerts_names_every_field_of_an_event() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    named = {name for line in page.splitlines() if line.startswith("| `") for name in line.split("|")[1].split("`")}
+    assert set(AlertEvent.__slots__) <= named

@@ -165,6 +165,9 @@ def test_for_programs_it_is_json_and_the_numbers_are_those_of_the_event(
         for name in ("name", "actual", "expected", "lower", "upper", "share"):
             assert channel[name] == getattr(feature, name)
     assert {each["name"]: each["decades"] for each in replayed["voices"]} == event.surprise
+    for each in replayed["voices"]:
+        assert each["decades"] == pytest.approx(sum(each["scales"]) / 4)
+    assert max(each["decades"] * each["weight"] for each in replayed["voices"]) == replayed["surprise"]
 
 
 def test_what_would_have_been_is_what_the_step_says_of_such_a_sample(events: list[AlertEvent]) -> None:
@@ -319,7 +322,7 @@ def test_of_a_counter_the_rate_is_explained_and_the_total_replaced() -> None:
     event = opening(feed.events)
     found = explanation.explained(event, explanation.read(event), feed.group.detector)
     (channel,), (instead,) = found.channels, found.instead
-    assert channel.raw == counter[SPIKE, 0]
+    assert channel.raw == float(counter[SPIKE])
     assert channel.actual == event.features[0].actual
-    assert (channel.actual or 0.0) < 0.01 * float(counter[SPIKE, 0])
+    assert (channel.actual or 0.0) < 0.01 * float(counter[SPIKE])
     assert (instead.score or 0.0) < 0.8

@@ -19,6 +19,7 @@ from detectors.replay import Moment, ReplayError
 from detectors.scoring import Detector, Scored
 from detectors.settings import (
     Architecture,
+    BudgetThreshold,
     DetectorSettings,
     ModelSettings,
     QuantileThreshold,
@@ -36,6 +37,7 @@ KINDS: dict[str, tuple[DetectorSettings, bool]] = {
     "one channel, no network": (replace(ONE, readout="shared"), False),
     "one channel, sigma": (replace(ONE, threshold=SigmaThreshold()), True),
     "one channel, quantile": (replace(ONE, threshold=QuantileThreshold()), True),
+    "one channel, budget": (replace(ONE, threshold=BudgetThreshold(100.0)), True),
     "several channels": (settings_of(3, warmup_samples=20), True),
     "several channels, shared readout": (settings_of(3, warmup_samples=20, readout="shared"), True),
     "several channels, no network": (settings_of(3, warmup_samples=20, readout="shared"), False),
