@@ -17,7 +17,7 @@ import numpy as np
 
 from daemon import __version__
 from daemon.errors import EvidenceUnusable
-from detectors import replay
+from detectors import replay, scaling
 from detectors.artefact import ArtefactError, check_sizes
 from detectors.replay import Moment, ReplayError
 from detectors.settings import (
@@ -96,11 +96,12 @@ def gathered(settings: DetectorSettings, moment: Moment, needed: float, bytes_ma
     row, left_out = b64encode(replay.packed(settings, moment.row)).decode(), ""
     if len(row) > bytes_max:
         row, left_out = "", f"the row takes {len(row)} bytes, outputs.alerts.evidence_bytes_max is {bytes_max}"
+    bounded = np.nan_to_num(moment.values, nan=np.nan, posinf=scaling.VALUE_MAX, neginf=-scaling.VALUE_MAX)
     blank = Evidence(
         version=VERSION,
         longwatch=__version__,
         time_ms=moment.time_ms,
-        values=[float(value) if np.isfinite(value) else None for value in moment.values],
+        values=[None if np.isnan(value) else float(value) for value in bounded],  # infinite is scored as that much
         protected=moment.protected,
         needed=needed,
         settings=msgspec.json.decode(msgspec.json.encode(told)),  # as it is read again

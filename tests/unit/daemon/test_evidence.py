@@ -202,3 +202,15 @@ def test_the_page_on_alerts_names_every_field_of_an_event() -> None:
     page = (Path(__file__).parents[3] / "docs" / "alerts.md").read_text(encoding="utf-8")
     named = {name for line in page.splitlines() if line.startswith("| `") for name in line.split("|")[1].split("`")}
     assert set(AlertEvent.__slots__) <= named
+
+
+def test_an_infinite_value_is_told_as_the_number_that_it_is_scored_as() -> None:
+    moment = evidence.opened(carried(one_alert())).moment
+    detector = fed(TWO, 5).group.detector
+    for odd in ([np.inf, 1.0], [-np.inf, np.nan]):
+        endless = replace(moment, values=np.array(odd))
+        found = evidence.opened(evidence.gathered(TWO, endless, 1.0, 9999)).moment
+        assert np.isinf(found.values).sum() == 0
+        assert [replay.scored(detector, each)[0].score[0] for each in (found, endless)] == [
+            replay.scored(detector, endless)[0].score[0]
+        ] * 2
