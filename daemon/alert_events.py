@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.evidence import Evidence
 from daemon.stream_keys import labels_of
 from daemon.types import TopicPartition
 from detectors import scaling
@@ -31,6 +32,7 @@ class Group:
     detector: Detector
     severity: str = "warning"
     config_checksum: str = ""
+    evidence_bytes_max: int = 0  # of what an opened alert's score rests on; 0: it is not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class AlertEvent:
     model_id: str
     config_checksum: str
     source: Source
+    evidence: Evidence | None = None  # of an anomaly's or a guard's opening, if it is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +105,14 @@ class Observed:
     row: NDArray[np.void]  # (1,)
     at: int
     accepted: bool
+    evidence: Evidence | None = None
 
     @classmethod
-    def of(cls, scored: Scored, rows: NDArray[np.void], at: int, *, accepted: bool) -> Observed:
+    def of(
+        cls, scored: Scored, rows: NDArray[np.void], at: int, *, accepted: bool, evidence: Evidence | None = None
+    ) -> Observed:
         """Take row `at` of a wave."""
-        return cls(scored, rows[at : at + 1], at, accepted)
+        return cls(scored, rows[at : at + 1], at, accepted, evidence)
 
 
 def alert_id(group: str, stream: str, rule: Rule, started_at_ms: int) -> str:
@@ -144,6 +150,7 @@ def anomaly_event(group: Group, seen: Sighting, change: Change, observed: Observ
         model_id=group.detector.model_id,
         config_checksum=group.config_checksum,
         source=Source(seen.partition.topic, seen.partition.partition, seen.offset),
+        evidence=observed.evidence,
     )
 
 

@@ -98,8 +98,14 @@ def advance(settings: AlertSettings, rows: Row, times_ms: NDArray[np.int64], sco
     return Moved(opened, updated & ~opened & ~closed, closed, accepted)
 
 
+def needed(settings: AlertSettings, rows: Row) -> F:
+    """Return the scores (n,) from which on the rows' next sample may open an alert: 1, and what habituation adds."""
+    result: F = 1.0 + np.minimum(settings.habituation * rows["alert_recent"], settings.habituation_max)
+    return result
+
+
 def _signals(settings: AlertSettings, rows: Row, scores: F, guarded: Mask) -> NDArray[np.int8]:
-    level = 1.0 + np.minimum(settings.habituation * rows["alert_recent"], settings.habituation_max)
+    level = needed(settings, rows)
     held_off = (rows["alert_since"] > 0) & (rows["alert_since"] < settings.hold_off_samples)
     high = (scores >= level) & ~held_off
     signal = np.where(scores < settings.close_below, LOW, np.where(high, HIGH, HELD))

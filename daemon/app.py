@@ -92,7 +92,13 @@ def _composed(
     learning = Learning(child_command(str(config_path)), assembly.schedules(config), telemetry.note)
     around.stack.callback(learning.close)
     groups = {
-        each.name: Group(each.name, day_zero(detectors[each.name]), each.alert.severity, around.config_checksum)
+        each.name: Group(
+            name=each.name,
+            detector=day_zero(detectors[each.name]),
+            severity=each.alert.severity,
+            config_checksum=around.config_checksum,
+            evidence_bytes_max=config.outputs.alerts.evidence_bytes_max,
+        )
         for each in config.groups
     }
     source, intake = broker.source(config.input.topics), assembly.intake(config)

@@ -1,4 +1,4 @@
-"""The command line: `longwatch run|demo|check-config|train|models|backtest|look|forecast|version`.
+"""The command line: `longwatch run|demo|check-config|train|models|backtest|look|forecast|explain|version`.
 
 Exit codes: 0 done; 1 the work failed, the text says why; 2 wrong usage; 75 draining took longer than
 `shutdown_seconds` (nothing is lost); 78 the configuration or a topic is wrong, trying again will not help.
@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "backtest": _backtest,
         "look": _look,
         "forecast": _forecast,
+        "explain": _explain,
         "version": _version,
     }
     return verbs[arguments.verb](arguments)
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_backtest(verbs.add_parser("backtest", help="score a file through the same step as the daemon's"))
     _add_look(verbs.add_parser("look", help="show what went on inside the detector while it read a file"))
     _add_forecast(verbs.add_parser("forecast", help="say what a file's stream will do next, with bounds"))
+    _add_explain(verbs.add_parser("explain", help="say why an alert opened, and compute its score again"))
     verbs.add_parser("version", help="print the version")
     return parser
 
@@ -128,6 +130,15 @@ def _add_forecast(forecast: argparse.ArgumentParser) -> None:
     forecast.add_argument("--channel", action="append", metavar="NAME", help="print and plot only this one; repeat")
     forecast.add_argument("--plot", type=Path, metavar="FILE.svg", help="the end of the past and what comes next")
     forecast.add_argument("--output", type=Path, metavar="FILE.csv", help="all channels as numbers")
+
+
+def _add_explain(explain: argparse.ArgumentParser) -> None:
+    explain.add_argument("alert_id", nargs="?", default="", metavar="ALERT", help="its id, or enough of it")
+    explain.add_argument("--config", type=Path, metavar="FILE", help="where its topics are: alerts and models")
+    explain.add_argument("--file", type=Path, metavar="FILE", help="take the event from here; - is standard input")
+    explain.add_argument("--model", type=Path, metavar="FILE", help="the artefact that scored, if its topic lost it")
+    explain.add_argument("--plot", type=Path, metavar="FILE.svg", help="the last samples and what had been expected")
+    explain.add_argument("--json", action="store_true", help="for programs")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -208,6 +219,20 @@ def _forecast(arguments: argparse.Namespace) -> int:
         output=arguments.output,
     )
     return forecast(chosen)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from daemon.commands.explain import ExplainArguments, Streams, explain
+
+    chosen = ExplainArguments(
+        alert_id=arguments.alert_id,
+        config=arguments.config,
+        file=arguments.file,
+        model=arguments.model,
+        plot=arguments.plot,
+        json=arguments.json,
+    )
+    return explain(chosen, os.environ, Streams(sys.stdin.buffer, sys.stdout, sys.stderr))
 
 
 def _version(_arguments: argparse.Namespace) -> int:

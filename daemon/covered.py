@@ -6,22 +6,19 @@ has persisted and is the usual one since. A silence covers nothing, for there wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon import codec
+from daemon import alert_topic
 from daemon.alert_events import AlertEvent
 from daemon.ports import Broker
-from daemon.types import Record, TopicPartition
+from daemon.types import Record
 from detectors.train import StreamHistory
 
 RECORDS_MAX = 50_000  # of each partition of the alerts topic, the newest
-FETCH_RECORDS_MAX = 1000
-FETCH_WAIT_SECONDS = 0.5
 FOR_EVER_MS = np.iinfo(np.int64).max
 
 Span = tuple[int, int]  # event times: first and last sample covered
@@ -34,14 +31,11 @@ class Covered:
     group: str
     _spans: dict[str, dict[str, Span]] = field(default_factory=dict)
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Iterable[Record]) -> None:
         """Take in records of the alerts topic in their order; those of other groups are passed over."""
         for record in records:
-            try:
-                event = codec.decode_alert(record.value or b"")
-            except msgspec.MsgspecError:
-                continue  # another version's, or another writer's
-            if event.group == self.group and event.rule != "silence":
+            event = alert_topic.event_of(record.value or b"")
+            if event is not None and event.group == self.group and event.rule != "silence":
                 self._take(event)
 
     def _take(self, event: AlertEvent) -> None:
@@ -60,15 +54,7 @@ class Covered:
 def by_alerts(broker: Broker, topic: str, group: str) -> Mapping[str, Sequence[Span]]:
     """Return what the alerts of `group` covered, as the newest records of `topic` tell it. Raises BrokerUnavailable."""
     covered = Covered(group)
-    for number in range(broker.partitions(topic) or 0):
-        partition = TopicPartition(topic, number)
-        bounds = broker.bounds(partition)
-        cursor = broker.cursor(partition, max(bounds.first, bounds.end - RECORDS_MAX))
-        try:
-            while cursor.position < bounds.end:
-                covered.add(cursor.fetch(FETCH_RECORDS_MAX, FETCH_WAIT_SECONDS))
-        finally:
-            cursor.close()
+    covered.add(alert_topic.newest(broker, topic, RECORDS_MAX))
     return covered.spans()
 
 

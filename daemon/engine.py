@@ -20,8 +20,10 @@ from daemon.alert_events import (
     silence_event,
 )
 from daemon.events import ForgetReason
+from daemon.evidence import Evidence, gathered
 from daemon.types import DropReason, TopicPartition
 from detectors import adopt, scoring, threshold
+from detectors.replay import Moment
 from detectors.scoring import Scored
 from detectors.settings import DetectorSettings
 from detectors.slab import Delta, Slab, no_slots, row_dtype
@@ -182,9 +184,9 @@ class _GroupRun:
         threshold.spend(settings.threshold, rows, moved.opened & ~guarded)
         if moved.accepted.any():
             rows[moved.accepted] = adopt.accept_level(rows[moved.accepted])
+        self._tell(at, local, rows, scored, moved)
         self.work[local] = rows
         self.score[at] = scored.score
-        self._tell(at, rows, scored, moved)
 
     def _drop(self, at: Index, local: Index) -> None:
         duplicate = int((self.times_ms[at] == self.work["time_ms"][local]).sum())
@@ -228,8 +230,8 @@ class _GroupRun:
             self.result.alerts.append(closed)
         rows["silent"] = 0
 
-    def _tell(self, at: Index, rows: Row, scored: Scored, moved: alerts.Moved) -> None:
-        """Write an event for every row that opened, worsened or closed in this wave."""
+    def _tell(self, at: Index, local: Index, rows: Row, scored: Scored, moved: alerts.Moved) -> None:
+        """Write an event for every row that opened, worsened or closed in this wave; `work` is as it was before it."""
         changes: tuple[tuple[Change, NDArray[np.bool_]], ...] = (
             ("open", moved.opened),
             ("update", moved.updated),
@@ -237,8 +239,19 @@ class _GroupRun:
         )
         for change, mask in changes:
             for i in np.flatnonzero(mask):
-                observed = Observed.of(scored, rows, int(i), accepted=bool(moved.accepted[i]))
+                evidence = self._evidence(int(at[i]), int(local[i])) if change == "open" else None
+                observed = Observed.of(scored, rows, int(i), accepted=bool(moved.accepted[i]), evidence=evidence)
                 self.result.alerts.append(anomaly_event(self.group, self._sighting(int(at[i])), change, observed))
+
+    def _evidence(self, position: int, local: int) -> Evidence | None:
+        """Return what the score of the sample at `position` rests on: above all the work row that is still to move."""
+        bytes_max, settings = self.group.evidence_bytes_max, self.group.detector.settings
+        if not bytes_max:
+            return None
+        row = self.work[local : local + 1]
+        protected = bool(alerts.protected(settings.alert, row)[0])
+        moment = Moment(row, int(self.times_ms[position]), self.values[position], protected)
+        return gathered(settings, moment, float(alerts.needed(settings.alert, row)[0]), bytes_max)
 
     def _sighting(self, position: int) -> Sighting:
         """Return where the sample at `position` came from."""

@@ -9,7 +9,8 @@ DaemonError
 ├── RestoreStalled       a restore makes no progress: stop, let the supervisor restart us
 ├── InputUnusable        too many records in a row cannot be used, and we were told to stop then: exit 78
 ├── StateUnusable        a page or manifest cannot be used: start that partition afresh, loudly
-└── ModelUnusable        an artefact cannot be used: keep the model that runs
+├── ModelUnusable        an artefact cannot be used: keep the model that runs
+└── EvidenceUnusable     an alert's score cannot be computed again: say why
 
 Anything else is a programmer's error: crash, restart, replay.
 """
@@ -59,3 +60,7 @@ class StateUnusable(DaemonError):
 
 class ModelUnusable(DaemonError):
     """A model artefact is missing, corrupt, or of another shape or version."""
+
+
+class EvidenceUnusable(DaemonError):
+    """What an alert carries is not enough to compute its score again; the text says why, and what to do."""

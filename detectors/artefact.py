@@ -156,7 +156,7 @@ def _under(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArra
 
 
 def _check(artefact: Artefact) -> None:
-    _check_sizes(artefact.model)
+    check_sizes(artefact.model)
     try:
         features, _ = sizes_of(artefact.weights, artefact.model)
         if not features or not artefact.channels:
@@ -170,7 +170,8 @@ def _check(artefact: Artefact) -> None:
         _refuse("lineage.losses holds a number that is not finite")
 
 
-def _check_sizes(model: ModelSettings) -> None:
+def check_sizes(model: ModelSettings) -> None:
+    """Raise ArtefactError when settings that came from outside ask for more than is ever built."""
     for name, most in _SIZES_MAX.items():
         value = getattr(model, name)
         if not 1 <= value <= most:

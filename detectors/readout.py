@@ -32,6 +32,7 @@ FORECAST_MAX: Final = np.float32(100.0)  # scaled units; nothing larger is ever 
 NEXT: Final = 0
 NEWEST: Final = 1
 CHANNELS_MAX: Final = 64  # with more, the sample itself is not read: a row would be all covariance
+LEARNT_ONLY: Final = ("readout_inverse", "readout_gain", "readout_usual", "readout_samples")  # no part in what is said
 
 
 def fields(hidden: int, channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -53,6 +54,12 @@ def clear(rows: Row) -> None:
         return
     rows["readout_weight"] = rows["readout_gain"] = rows["readout_usual"] = rows["readout_samples"] = 0.0
     rows["readout_inverse"] = np.eye(rows["readout_inverse"].shape[1], dtype=np.float32)
+
+
+def forget_unread(rows: Row) -> None:
+    """Clear those of the rows' heads that have no part in the score of the next sample: all but the newest's."""
+    if _own(rows):
+        rows["readout_weight"][:, :, NEXT] = 0.0
 
 
 def learn_next(rows: Row, error: F4, learning: Mask) -> None:

@@ -46,12 +46,39 @@ def score(threshold: Threshold, rows: Row, surprise: F) -> F:
         case QuantileThreshold(quantile=quantile):
             result = tail.decades(rows["surprise_tail"], surprise[:, None])[:, 0] / -np.log10(1.0 - quantile)
         case SigmaThreshold(sigmas=sigmas):
-            spread = np.sqrt(rows["surprise_variance"].astype(np.float64)) + 0.05
-            result = np.maximum((surprise - rows["surprise_mean"]) / (sigmas * spread), 0.0)
+            result = np.maximum((surprise - rows["surprise_mean"]) / (sigmas * _spread(rows)), 0.0)
         case BudgetThreshold():
-            result = surprise / (_beginning(threshold) * np.exp(rows["limit_raised"]))
+            result = surprise / _limit(threshold, rows)
         case _:
             assert_never(threshold)
+    return result
+
+
+def limit(threshold: Threshold, rows: Row) -> F | None:
+    """Return the surprise (n,) at which a sample's score is 1; None where it is not told by one number."""
+    result: F | None
+    match threshold:
+        case StaticThreshold():
+            result = np.full(len(rows), threshold.limit)
+        case QuantileThreshold():
+            result = None
+        case SigmaThreshold(sigmas=sigmas):
+            result = rows["surprise_mean"] + sigmas * _spread(rows)
+        case BudgetThreshold():
+            result = _limit(threshold, rows)
+        case _:
+            assert_never(threshold)
+    return result
+
+
+def _spread(rows: Row) -> F:
+    """Return what a sigma of the rows' surprise counts for (n,): never nothing, however steady a stream is."""
+    result: F = np.sqrt(rows["surprise_variance"].astype(np.float64)) + 0.05
+    return result
+
+
+def _limit(threshold: BudgetThreshold, rows: Row) -> F:
+    result: F = _beginning(threshold) * np.exp(rows["limit_raised"])
     return result
 
 

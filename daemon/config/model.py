@@ -123,6 +123,9 @@ class AlertsOutputConfig(Section):
 
     topic: Topic = "longwatch-alerts"
     """The topic of alert events."""
+    evidence_bytes_max: int = Field(default=32 * 1024, ge=0, le=256 * 1024)
+    """What an opened alert's score rests on stands in its event, for `longwatch explain`, as long as it takes no more;
+    about 1 KiB for one channel, 1.4 KiB for eight. 0 leaves it out."""
 
 
 class ScoresOutputConfig(Section):

@@ -23,6 +23,7 @@ from detectors.slab import Slab
 
 START_MS = 1_700_000_000_000
 INTERVAL_MS = 10_000
+EVIDENCE_BYTES_MAX = 32_768
 SMALL = ModelSettings(hidden=5, window=4, bottleneck=3)
 
 
@@ -74,7 +75,8 @@ class Feed:
     """One group's streams, stepped and applied poll by poll; offsets count up within each partition."""
 
     def __init__(self, settings: DetectorSettings, network: AnyNetwork | None = None) -> None:
-        self.group = Group("g", Detector(settings, network, "model" if network else ""))
+        detector = Detector(settings, network, "model" if network else "")
+        self.group = Group("g", detector, evidence_bytes_max=EVIDENCE_BYTES_MAX)
         self.slabs: dict[int, Slab] = {}
         self.watermarks: Counter[int] = Counter()
         self.offsets: Counter[int] = Counter()

@@ -7,17 +7,22 @@ import random
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from daemon import codec, explanation, model_topic
+from daemon.alert_events import AlertEvent
 from daemon.kafka import ConnectionSettings, KafkaBroker
-from daemon.types import TopicPartition, TopicSpec
+from daemon.models import ready
+from daemon.types import Record, TopicPartition, TopicSpec
+from detectors.dayzero import day_zero
+from detectors.network import use_threads
 from tests.e2e import feed, verdict
-from tests.e2e.process import Daemon, Follower, Scores, offsets_committed, settings
+from tests.e2e.process import Daemon, Follower, Scores, longwatch, offsets_committed, settings
 from tests.e2e.taught import LEARNT, UNTAUGHT, halves, publish_model
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -156,6 +161,31 @@ def assert_alike(calm: Run, killed: Run, topic: str) -> None:
     assert offsets_committed(calm.broker, topic) == offsets_committed(killed.broker, topic) == ends
 
 
+def assert_explained(calm: Run, killed: Run, models: str) -> None:
+    """Fail unless the alerts rest on the same, to the last bit, and each gives its score again."""
+    expected, found = (_openings(run.alerts.records) for run in (calm, killed))
+    assert {each.alert_id: each.evidence for each in found} == {each.alert_id: each.evidence for each in expected}
+    shelf = model_topic.read(killed.broker, models, LEARNT)
+    use_threads(1)
+    for event in found:
+        told, model = explanation.read(event), shelf.models.get(event.model_id)
+        assert (model is not None) == (event.group == LEARNT)
+        detector = day_zero(told.settings)
+        if model is not None and model.artefact is not None:
+            detector = ready(model.artefact, event.model_id, told.settings).detector
+        assert explanation.explained(event, told, detector).apart == 0.0, event.alert_id
+    for name in (LEARNT, UNTAUGHT):
+        one = next(each for each in found if each.group == name)
+        ended = longwatch("explain", "--config", killed.daemon.config, one.alert_id)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert f"{one.score:.6g}, the same to the last bit" in ended.stdout
+
+
+def _openings(records: Iterable[Record]) -> list[AlertEvent]:
+    events = [codec.decode_alert(record.value or b"") for record in records]
+    return [each for each in events if each.change == "open" and each.rule == "anomaly"]
+
+
 @pytest.mark.parametrize("client", ["kafka-python", "librdkafka"])
 def test_a_daemon_that_is_killed_scores_everything_once_and_raises_the_same_alerts(
     kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, tmp_path: Path, seed: int, client: str
@@ -177,3 +207,4 @@ def test_a_daemon_that_is_killed_scores_everything_once_and_raises_the_same_aler
         a.daemon.until(lambda: a.scores.reach(flow.records), "the undisturbed daemon has scored everything too")
         assert (a.daemon.stop(), b.daemon.stop()) == (0, 0)
         assert_alike(a, b, metrics.name)
+        assert_explained(a, b, f"{topic_prefix}models")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import msgspec
 
-from tests.fuzz.stored_readers import ARTEFACT, MANIFEST, SEALED_ARTEFACT, SEALED_MANIFEST, WRITTEN
+from daemon.evidence import sealed
+from tests.fuzz.stored_readers import ARTEFACT, GROUNDS, MANIFEST, SEALED_ARTEFACT, SEALED_MANIFEST, WRITTEN
 
 DEEP = b"[" * 3000
 
@@ -21,6 +23,10 @@ def _artefact_of_nothing() -> bytes:
     assert isinstance(tree, dict)
     tree["manifest"]["channels"] = []
     return SEALED_ARTEFACT.write(tree)
+
+
+def _evidence(**changes: object) -> bytes:
+    return msgspec.json.encode(sealed(replace(GROUNDS, **changes)))  # type: ignore[arg-type]  # the names are its own
 
 
 HUGE = b"1" + b"0" * 400
@@ -49,6 +55,7 @@ FOUND: dict[str, tuple[str, bytes]] = {
     "scores with deep nesting are refused": ("score", b'{"x":' + DEEP),
     "an alert that is no UTF-8 is refused": ("alert", b'{"schema_version":1,"alert_id":"\xff"}'),
     "an alert with deep nesting is refused": ("alert", b'{"x":' + DEEP),
+    "the time of an alert's evidence fits in 64 bits": ("evidence", _evidence(time_ms=2**63)),
     "a name without labels is read once, not once from each place": ("labels", b"{" + b"a" * 200_000),
     "a model of no channels is none": ("artefact", _artefact_of_nothing()),
     "an integer too large for a number is told": (

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import msgspec
 import numpy as np
 
-from daemon import codec
+from daemon import codec, explanation
 from daemon.alert_events import AlertEvent, Feature, Source
-from daemon.errors import StateUnusable
+from daemon.commands import explanation_text as text
+from daemon.errors import EvidenceUnusable, StateUnusable
+from daemon.evidence import Evidence, gathered, sealed
 from daemon.memory import MemoryRecord
 from daemon.models import ready
 from daemon.state import GroupLayout, Manifest, Page, Pages, PartitionState, flush
 from daemon.types import TopicPartition
 from detectors.artefact import Artefact, ArtefactError, Lineage, dumps, loads
+from detectors.replay import Moment
+from detectors.scoring import Detector
 from detectors.slab import Delta, row_dtype
-from tests.conformance.feed import settings_of, weights
+from tests.conformance.feed import INTERVAL_MS, START_MS, Feed, drawn, series, settings_of, wave, weights
 from tests.fuzz.engine import ACCEPTED, Reader
 from tests.fuzz.mutation import JSON, MSGPACK, Shape
 
@@ -40,6 +47,7 @@ def stored_readers() -> Iterator[Reader]:
     yield Reader("manifest", lambda value: _built(MANIFEST, value), [manifest], shape=SEALED_MANIFEST, weight=3.0)
     yield Reader("score", read_score, [_scores()], shape=JSON, weight=3.0)
     yield Reader("alert", read_alert, [_alert()], shape=JSON, weight=2.0)
+    yield Reader("evidence", read_evidence, [_evidence()], shape=SEALED_EVIDENCE, weight=1.5)
     yield Reader("artefact", read_artefact, [ARTEFACT], (b'\\"', b"__metadata__"), SEALED_ARTEFACT, 1.5)
 
 
@@ -85,6 +93,20 @@ def read_alert(value: bytes) -> str:
     return _decoded(codec.decode_alert, value)
 
 
+def read_evidence(value: bytes) -> str:
+    """Read an alert's evidence and explain it, with a network where the settings are those of one."""
+    try:
+        event = replace(EVENT, evidence=msgspec.json.decode(value, type=Evidence))
+        told = explanation.read(event)
+        fits = (told.settings.model, told.settings.channels) == (SETTINGS.model, SETTINGS.channels)
+        found = explanation.explained(event, told, Detector(told.settings, NETWORK if fits else None))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, EvidenceUnusable) as error:
+        return f"refused: {error}"
+    assert all(isinstance(line, str) for line in text.body(event, told, found))
+    json.loads(text.numbers(event, [], found))
+    return ACCEPTED
+
+
 def read_artefact(value: bytes) -> str:
     """Read an artefact, and make it ready to score with."""
     try:
@@ -117,9 +139,9 @@ def _scores() -> bytes:
     return msgspec.json.encode(columns)
 
 
-def _alert() -> bytes:
+def _event() -> AlertEvent:
     feature = Feature("cpu", 1.5, 1.0, 0.5, None, 1.0, imputed=False, window=[1.0, 1.5])
-    event = AlertEvent(
+    return AlertEvent(
         schema_version=1,
         alert_id="0" * 32,
         change="open",
@@ -143,7 +165,42 @@ def _alert() -> bytes:
         config_checksum="c",
         source=Source("metrics", 0, 7),
     )
-    return codec.alert("alerts", event).value or b""
+
+
+def _alert() -> bytes:
+    return codec.alert("alerts", replace(EVENT, evidence=GROUNDS)).value or b""
+
+
+def _grounds() -> Evidence:
+    """Return the evidence of a stream that has lived for a while."""
+    feed = Feed(SETTINGS, NETWORK)
+    feed.polls([series(wave(40, 2))])
+    return gathered(
+        SETTINGS, Moment(feed.row(), START_MS + 40 * INTERVAL_MS, np.array([9.0, np.nan]), False), 1.0, 9999
+    )
+
+
+def _evidence() -> bytes:
+    return msgspec.json.encode(GROUNDS)
+
+
+def _opened_evidence(data: bytes) -> object:
+    told = json.loads(data)
+    try:
+        return {**told, "row": zlib.decompressobj().decompress(base64.b64decode(told["row"]), 1 << 16)}
+    except (zlib.error, TypeError, LookupError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _sealed_evidence(tree: object) -> bytes:
+    """Write evidence whose checksum fits, whatever it and its row say."""
+    if not (isinstance(tree, dict) and isinstance(tree.get("row"), bytes)):
+        raise ValueError("not the parts of evidence")  # noqa: TRY004  # what a shape may raise
+    told = {**tree, "row": base64.b64encode(zlib.compress(tree["row"])).decode()}
+    try:
+        return msgspec.json.encode(sealed(msgspec.convert(told, Evidence)))
+    except (msgspec.MsgspecError, EvidenceUnusable, RecursionError):
+        return json.dumps(told, default=str).encode()
 
 
 def _artefact() -> bytes:
@@ -184,5 +241,9 @@ def _sealed_artefact(tree: object) -> bytes:
 
 
 ARTEFACT = _artefact()
+NETWORK = drawn(SETTINGS)
+EVENT = _event()
+GROUNDS = _grounds()
+SEALED_EVIDENCE = Shape(_opened_evidence, _sealed_evidence)
 SEALED_MANIFEST = _sealed(Manifest)
 SEALED_ARTEFACT = Shape(_opened_artefact, _sealed_artefact)

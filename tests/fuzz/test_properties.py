@@ -55,7 +55,7 @@ def test_any_tree_is_read_or_refused(readers: Mapping[str, Reader], name: str) -
     holds()
 
 
-@pytest.mark.parametrize("name", ["score", "alert", "table JSON lines"])
+@pytest.mark.parametrize("name", ["score", "alert", "evidence", "table JSON lines"])
 def test_any_object_is_read_or_refused(readers: Mapping[str, Reader], name: str) -> None:
     told = json.loads(readers[name].examples[0].splitlines()[0])
 

@@ -29,6 +29,7 @@ NAMES = [
     "manifest",
     "score",
     "alert",
+    "evidence",
     "artefact",
     "config",
     "matcher",

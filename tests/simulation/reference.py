@@ -26,6 +26,7 @@ from daemon.types import TopicPartition
 from detectors.adopt import adopt
 from detectors.scoring import Detector
 from detectors.slab import Delta
+from tests.conformance.feed import EVIDENCE_BYTES_MAX
 from tests.simulation.world import GROUP, LAYOUTS, PARTITIONS, SETTINGS, Key, Selection, World, known_models, scored
 
 FUTURE_MS_MAX = Limits().future_ms_max
@@ -135,7 +136,7 @@ def _tell(told: Told, taken: Sequence[tuple[Taken, PartitionState]]) -> None:
     by_model: dict[str, list[Part]] = {}
     for each, at in taken:
         by_model.setdefault(at.models.get(GROUP, ""), []).append(each.parts[GROUP])
-    caused = step([(Group(GROUP, _detector(name)), parts) for name, parts in by_model.items()])
+    caused = step([(_group(name), parts) for name, parts in by_model.items()])
     for each, at in taken:
         settle(at, each, caused.deltas)
         told.dead_letters.update((str(one.partition).encode(), str(one.offset).encode()) for one in each.rejected)
@@ -145,8 +146,9 @@ def _tell(told: Told, taken: Sequence[tuple[Taken, PartitionState]]) -> None:
             told.scores.update(scored(decode_scores(message.value or b"")))
 
 
-def _detector(model_id: str) -> Detector:
-    return known_models()[model_id].detector if model_id else Detector(SETTINGS)
+def _group(model_id: str) -> Group:
+    detector = known_models()[model_id].detector if model_id else Detector(SETTINGS)
+    return Group(GROUP, detector, evidence_bytes_max=EVIDENCE_BYTES_MAX)
 
 
 def _manifest(record: MemoryRecord) -> Manifest | None:

@@ -118,7 +118,7 @@ def _name(event: AlertEvent) -> tuple[str, str, str, str, int]:
 def _exact(event: AlertEvent) -> tuple[object, ...]:
     """Return what must be equal to the last bit."""
     times = (event.started_at_ms, event.detected_at_ms, event.peak_at_ms, event.ended_at_ms)
-    return *times, event.reason, event.direction, event.model_id, event.source
+    return *times, event.reason, event.direction, event.model_id, event.source, event.evidence
 
 
 def _close(left: float | None, right: float | None) -> bool:

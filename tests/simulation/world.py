@@ -35,7 +35,7 @@ from detectors.artefact import Artefact, Lineage, dumps, loads, model_id
 from detectors.network import use_threads
 from detectors.scoring import Detector
 from detectors.settings import AlertSettings, DetectorSettings, ModelSettings, StaticThreshold
-from tests.conformance.feed import START_MS, Feed, drawn, series, together, wave, weights
+from tests.conformance.feed import EVIDENCE_BYTES_MAX, START_MS, Feed, drawn, series, together, wave, weights
 
 PARTITIONS = 3
 GROUP = "all"
@@ -259,7 +259,7 @@ class Process:
         return [event for event in self.events if isinstance(event, kind)]
 
     def _watched(self) -> Watched:
-        groups = {GROUP: Group(GROUP, Detector(SETTINGS))}
+        groups = {GROUP: Group(GROUP, Detector(SETTINGS), evidence_bytes_max=EVIDENCE_BYTES_MAX)}
         restore = RestoreSettings("state", LAYOUTS, RESTORE_SECONDS)
         self._intake = Intake(JsonFormat(), [Selection()], Limits())
         return Watched(

@@ -16,7 +16,7 @@ from daemon.commands.run import run
 from daemon.commands.train import TrainArguments, train
 from detectors.artefact import loads
 
-VERBS = ("run", "demo", "check-config", "train", "models", "backtest", "look", "forecast", "version")
+VERBS = ("run", "demo", "check-config", "train", "models", "backtest", "look", "forecast", "explain", "version")
 CONFIG = """
 groups:
   - {name: g, model: {hidden: 4, window: 4, bottleneck: 2}, training: {min_samples: 100, epochs_max: 1, lanes: 2}}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from daemon.alert_events import alert_id
+from daemon.alert_events import AlertEvent, alert_id
 from daemon.engine import step
 from detectors import threshold
 from detectors.network import Network
@@ -60,8 +60,9 @@ def eventful(seed: int, samples: int = 70) -> list[Sent]:
     return sent
 
 
-def outcome(feed: Feed) -> tuple[dict[tuple[int, int], float], list[tuple[str, str, str, str, int]], dict[str, int]]:
-    return feed.scores, feed.told(), dict(feed.dropped)
+def outcome(feed: Feed) -> tuple[dict[tuple[int, int], float], list[AlertEvent], dict[str, int]]:
+    events = sorted(feed.events, key=lambda event: (event.detected_at_ms, event.alert_id, event.change))
+    return feed.scores, events, dict(feed.dropped)
 
 
 @pytest.mark.parametrize("network", [None, NETWORK], ids=["baseline", "network"])

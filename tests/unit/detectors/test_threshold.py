@@ -51,6 +51,13 @@ def test_the_limit_is_at_one(kind: Threshold, limit: float) -> None:
     ]
     assert score[0] == pytest.approx(1.0, rel=1e-5)
     assert score[1] < 1.0
+    told = threshold.limit(kind, MADE[kind.kind])
+    assert told is not None
+    assert told[0] == pytest.approx(limit, rel=1e-5)
+
+
+def test_where_no_one_number_is_the_limit_none_is_told() -> None:
+    assert threshold.limit(QuantileThreshold(0.999), MADE["quantile"]) is None
 
 
 @given(kind=st.sampled_from(KINDS), one=st.floats(0, 12), other=st.floats(0, 12))
