@@ -13,6 +13,7 @@ from daemon.types import TopicPartition
 
 PATIENCE_SECONDS = 1.0
 _NO_TIME = -1
+_new = tuple.__new__
 _PASSING = {
     KafkaError._TRANSPORT,  # noqa: SLF001  # the library's names for its own errors
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
@@ -47,29 +48,39 @@ class Consumed:
 
 def sorted_out(messages: Sequence[Message]) -> Consumed:
     """Return what `messages` say, in order. Raises KafkaException for trouble that does not pass by itself."""
-    found, known = Consumed(), dict[tuple[str | None, int | None], TopicPartition]()
+    found, places = Consumed(), dict[tuple[str | None, int | None], list[Read]]()
     for message in messages:
+        if message.error() is not None:
+            _tell(message, found)
+            continue
         place = message.topic(), message.partition()
-        partition = known.get(place) or known.setdefault(place, TopicPartition(*place))  # type: ignore[arg-type]
-        error = message.error()
-        if error is None:
-            found.records.setdefault(partition, []).append(_read(message))
-        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-            found.positions[partition] = message.offset() or 0
-        elif error.code() in _NOTHING_LEFT:
-            found.stranded.add(partition)
-        elif error.code() not in _PASSING:
-            raise KafkaException(error)
-    for partition, records in found.records.items():
+        records = places.get(place)
+        if records is None:
+            records = places[place] = []
+        records.append(_read(message))
+    for place, records in places.items():
+        partition = TopicPartition(*place)  # type: ignore[arg-type]
+        found.records[partition] = records
         found.positions[partition] = max(found.positions.get(partition, 0), records[-1].offset + 1)
     return found
+
+
+def _tell(message: Any, found: Consumed) -> None:
+    error, partition = message.error(), TopicPartition(message.topic(), message.partition())
+    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+        found.positions[partition] = message.offset()
+    elif error.code() in _NOTHING_LEFT:
+        found.stranded.add(partition)
+    elif error.code() not in _PASSING:
+        raise KafkaException(error)
 
 
 def _read(message: Any) -> Read:  # the library's types say that everything may be missing, or text
     kind, time_ms = message.timestamp()
     headers = message.headers()
     told = [(name, value or b"") for name, value in headers] if headers else ()
-    return Read(message.offset(), time_ms if kind else _NO_TIME, message.key(), message.value(), told)
+    # what Read(...) does, without the call in between: this is done for every record
+    return _new(Read, (message.offset(), time_ms if kind else _NO_TIME, message.key(), message.value(), told))
 
 
 class Contact:
