@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.evidence import Evidence
+from daemon.maintenance import NO_WINDOWS, Calendar
 from daemon.stream_keys import labels_of
 from daemon.types import TopicPartition
 from detectors import scaling
@@ -33,6 +34,7 @@ class Group:
     severity: str = "warning"
     config_checksum: str = ""
     evidence_bytes_max: int = 0  # of what an opened alert's score rests on; 0: it is not told
+    calendar: Calendar = NO_WINDOWS  # of its maintenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,8 @@ def silence_event(
     Nothing in it depends on which poll noticed: the silence starts at the stream's last sample.
     """
     started = int(row["time_ms"])
-    patience = group.detector.settings.alert.silence_intervals * float(row["interval_ms"])
+    patience = int(group.detector.settings.alert.silence_intervals * float(row["interval_ms"]))
+    noticed = group.calendar.patience_ends_ms(np.array([row["seen_ms"]], np.int64), np.array([patience], np.int64))
     return AlertEvent(
         schema_version=SCHEMA_VERSION,
         alert_id=alert_id(group.name, stream, "silence", started),
@@ -209,7 +212,7 @@ def silence_event(
         stream=stream,
         labels=labels_of(stream),
         started_at_ms=started,
-        detected_at_ms=seen.time_ms if seen else int(row["seen_ms"]) + int(patience),
+        detected_at_ms=seen.time_ms if seen else int(noticed[0]),
         peak_at_ms=started,
         ended_at_ms=seen.time_ms if seen else None,
         score=None,

@@ -5,6 +5,8 @@ Each sample gives its stream a signal: LOW below the closing level, HELD between
 opens and a clearing one closes. No second anomaly opens within the hold-off. A guard rail is HIGH whatever else holds,
 also while the stream is warming up. The phases live in the stream's row, so they move with offsets and scores.
 
+In a window of maintenance an alert that would open is withheld, and an open one neither worsens nor is accepted.
+
                 LOW        HELD       HIGH
     QUIET       QUIET      QUIET      PENDING
     PENDING     QUIET      QUIET      PENDING    -> FIRING after open_after_samples: the alert opens
@@ -20,6 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.maintenance import NO_WINDOWS, Calendar
 from detectors.settings import AlertSettings
 
 F = NDArray[np.float64]
@@ -28,6 +31,7 @@ Mask = NDArray[np.bool_]
 
 QUIET, PENDING, FIRING, CLEARING = range(4)
 LOW, HELD, HIGH = range(3)
+SETTLING_SAMPLES_MAX: Final = 100
 TABLE: Final = np.array(
     [
         [QUIET, QUIET, PENDING],
@@ -52,18 +56,21 @@ FIELDS: Final[list[tuple[str, str, tuple[int, ...]]]] = [
     ("alert_phase", "i1", ()),
     ("alert_guard", "i1", ()),  # the open alert is a guard rail's
     ("silent", "i1", ()),
-    ("alert_spare", "i1", (1,)),
+    ("alert_withheld", "i1", ()),  # a window of maintenance keeps an alert from being open
+    ("settling", "i1", ()),  # so many more samples are held as a window's are: its last ones are in what is remembered
+    ("alert_spare", "i1", (3,)),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Which rows of a wave opened, worsened, closed or were accepted; masks of shape (n,)."""
+    """Which rows of a wave opened, worsened, closed, were accepted or kept from opening; masks of shape (n,)."""
 
     opened: Mask
     updated: Mask
     closed: Mask
     accepted: Mask
+    withheld: int = 0  # how many alerts began not to open
 
 
 def protected(settings: AlertSettings, rows: Row) -> Mask:
@@ -73,29 +80,65 @@ def protected(settings: AlertSettings, rows: Row) -> Mask:
     return result
 
 
-def advance(settings: AlertSettings, rows: Row, times_ms: NDArray[np.int64], scores: F, guarded: Mask) -> Moved:
+def settle(rows: Row, maintained: Mask, samples: int) -> Mask:
+    """Return the rows (n,) that a window of maintenance holds: those it covers, and for so many `samples` after it."""
+    left = rows["settling"].copy()
+    rows["settling"] = np.where(maintained, min(samples, SETTLING_SAMPLES_MAX), np.maximum(left - 1, 0))
+    held: Mask = maintained | (left > 0)
+    return held
+
+
+def advance(
+    settings: AlertSettings,
+    rows: Row,
+    times_ms: NDArray[np.int64],
+    scores: F,
+    guarded: Mask,
+    held: Mask | None = None,
+) -> Moved:
     """Take one sample's score for each row through the table, moving the rows in place.
 
-    `scores` (n,) are NaN while a stream is warming; `guarded` (n,) are the rows beyond a guard rail.
+    `scores` (n,) are NaN while a stream is warming; `guarded` (n,) are the rows beyond a guard rail, `held` (n,) those
+    that must not open an alert; None: none of them.
     """
     known = np.nan_to_num(scores, nan=0.0)
     rows["score"] = known
     phase = rows["alert_phase"].copy()
-    after = TABLE[phase, _signals(settings, rows, known, guarded)]
+    signals = _signals(settings, rows, known, guarded)
+    after = TABLE[phase, signals]
     entered = after != phase
     run = np.where(entered, 1.0, rows["alert_run"] + 1.0)
-    opened = (after == PENDING) & ((run >= settings.open_after_samples) | guarded)
+    due = (after == PENDING) & ((run >= settings.open_after_samples) | guarded)
+    opened = due if held is None else due & ~held
     started = (after == PENDING) & (phase != PENDING)
     rows["alert_started_ms"] = np.where(started, times_ms, rows["alert_started_ms"])
     persists = rows["alert_samples"] + 1 >= settings.accept_after_samples
     accepted = (after >= FIRING) & persists & (rows["alert_guard"] == 0)
+    if held is not None:
+        accepted &= ~held
     closed = ((after == CLEARING) & (run >= settings.close_after_samples)) | accepted
-    rows["alert_phase"] = np.where(opened, FIRING, np.where(closed, QUIET, after))
+    rows["alert_phase"] = np.where(opened, FIRING, np.where(closed | (due & ~opened), QUIET, after))
     rows["alert_run"] = run
     _count(settings, rows, opened, opened & ~guarded)
     rows["alert_since"] = np.where(accepted, 1.0, rows["alert_since"])  # what was accepted is not told again at once
+    withheld = 0
+    if held is not None:
+        withheld = _withhold(rows, due, signals != LOW, held)
+        known = np.where(held, 0.0, known)
     updated = _follow_peak(settings, rows, times_ms, known, opened, guarded)
-    return Moved(opened, updated & ~opened & ~closed, closed, accepted)
+    return Moved(opened, updated & ~opened & ~closed, closed, accepted, withheld)
+
+
+def _withhold(rows: Row, due: Mask, lasts: Mask, held: Mask) -> int:
+    """Note in which rows an alert is withheld, and return in how many of them that begins now.
+
+    What a window covers is no part of an open alert's age either.
+    """
+    rows["alert_samples"] -= held
+    before = rows["alert_withheld"] > 0
+    now = held & (due | (before & lasts))
+    rows["alert_withheld"] = now
+    return int((now & ~before).sum())
 
 
 def needed(settings: AlertSettings, rows: Row) -> F:
@@ -135,20 +178,24 @@ def _follow_peak(
     return worse
 
 
-def silent_rows(settings: AlertSettings, rows: Row, watermark_ms: NDArray[np.int64] | int, samples_min: int) -> Mask:
-    """Return the rows (n,) that have missed so many of their usual intervals, judged by their partition's watermark."""
-    if settings.silence_intervals <= 0:
-        return np.zeros(len(rows), dtype=bool)
-    known = (rows["samples"] >= samples_min) & (rows["interval_ms"] > 0)
-    overdue: Mask = known & (silent_from_ms(settings, rows) < watermark_ms)
-    return overdue
-
-
-def silent_from_ms(settings: AlertSettings, rows: Row) -> NDArray[np.int64]:
-    """Return the event times (n,) at which the rows' patience ends.
+def silent_rows(
+    settings: AlertSettings,
+    rows: Row,
+    watermark_ms: NDArray[np.int64] | int,
+    samples_min: int,
+    calendar: Calendar = NO_WINDOWS,
+) -> Mask:
+    """Return the rows (n,) that have missed so many of their usual intervals, judged by their partition's watermark.
 
     It is counted on their partition's clock, not on their own: a stream whose clock runs behind is not silent.
     """
-    patience = settings.silence_intervals * rows["interval_ms"].astype(np.float64)
-    result: NDArray[np.int64] = rows["seen_ms"] + patience.astype(np.int64)
-    return result
+    if settings.silence_intervals <= 0:
+        return np.zeros(len(rows), dtype=bool)
+    known = (rows["samples"] >= samples_min) & (rows["interval_ms"] > 0)
+    patience = (settings.silence_intervals * rows["interval_ms"].astype(np.float64)).astype(np.int64)
+    overdue: Mask = known & (rows["seen_ms"] + patience < watermark_ms)
+    if calendar:
+        at = np.flatnonzero(overdue & (rows["silent"] == 0))
+        ends_ms = calendar.patience_ends_ms(rows["seen_ms"][at], patience[at])
+        overdue[at] = ends_ms < np.broadcast_to(watermark_ms, overdue.shape)[at]
+    return overdue

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon import assembly, events
-from daemon.alert_events import Group
 from daemon.config import Config
 from daemon.errors import BrokerUnavailable
 from daemon.http import Pages
@@ -92,12 +91,11 @@ def _composed(
     learning = Learning(child_command(str(config_path)), assembly.schedules(config), telemetry.note)
     around.stack.callback(learning.close)
     groups = {
-        each.name: Group(
-            name=each.name,
-            detector=day_zero(detectors[each.name]),
-            severity=each.alert.severity,
-            config_checksum=around.config_checksum,
-            evidence_bytes_max=config.outputs.alerts.evidence_bytes_max,
+        each.name: assembly.group(
+            config.maintained(each),
+            day_zero(detectors[each.name]),
+            around.config_checksum,
+            config.outputs.alerts.evidence_bytes_max,
         )
         for each in config.groups
     }

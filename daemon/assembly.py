@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from daemon.alert_events import Group
 from daemon.config import Config, GroupConfig
 from daemon.engine import layout
 from daemon.errors import BrokerUnavailable
@@ -21,6 +22,7 @@ from daemon.ports import Broker
 from daemon.state import GroupLayout
 from daemon.types import TopicSpec
 from detectors.drift import DriftLimits
+from detectors.scoring import Detector
 
 STATE_MESSAGE_BYTES_MAX = 16_000_000
 READING_SECONDS_MAX = 1800.0  # what a training child may take for all but the training
@@ -78,6 +80,11 @@ def of_worker(config: Config, worker: int) -> Config:
     named = kafka.model_copy(update={"instance_id": kafka.instance_id and f"{kafka.instance_id}-{worker}"})
     plain = {"listen": "127.0.0.1:0", "cert_file": None, "key_file": None}
     return config.model_copy(update={"kafka": named, "server": config.server.model_copy(update=plain)})
+
+
+def group(config: GroupConfig, detector: Detector, checksum: str = "", evidence_bytes_max: int = 0) -> Group:
+    """Return a group as the step needs it."""
+    return Group(config.name, detector, config.alert.severity, checksum, evidence_bytes_max, config.calendar())
 
 
 def layouts(config: Config) -> dict[str, GroupLayout]:

@@ -1,4 +1,4 @@
-"""Which samples no model may learn from: those under an alert, as the alerts topic tells them, or under a label.
+"""Which samples no model may learn from: those under an alert, as the alerts topic tells them, a label or maintenance.
 
 What was abnormal once must not become normal by being learnt. An alert that ended as `accepted` is released: its level
 has persisted and is the usual one since. A silence covers nothing, for there was nothing.
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from daemon import alert_topic
 from daemon.alert_events import AlertEvent
+from daemon.maintenance import Calendar
 from daemon.ports import Broker
 from daemon.types import Record
 from detectors.train import StreamHistory
@@ -61,6 +62,11 @@ def by_alerts(broker: Broker, topic: str, group: str) -> Mapping[str, Sequence[S
 def without(history: StreamHistory, spans: Sequence[Span]) -> StreamHistory:
     """Return the history with what the spans cover missing: it is neither learnt nor a hole in time."""
     return missing(history, _within(history.times_ms, spans))
+
+
+def by_windows(history: StreamHistory, calendar: Calendar) -> StreamHistory:
+    """Return the history with what the windows of maintenance cover missing."""
+    return missing(history, calendar.covers(history.times_ms)) if calendar else history
 
 
 def missing(history: StreamHistory, covered: NDArray[np.bool_]) -> StreamHistory:

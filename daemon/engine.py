@@ -22,7 +22,7 @@ from daemon.alert_events import (
 from daemon.events import ForgetReason
 from daemon.evidence import Evidence, gathered
 from daemon.types import DropReason, TopicPartition
-from detectors import adopt, scoring, threshold
+from detectors import adopt, channels, scoring, threshold
 from detectors.replay import Moment
 from detectors.scoring import Scored
 from detectors.settings import DetectorSettings
@@ -32,6 +32,9 @@ F = NDArray[np.float64]
 I8 = NDArray[np.int64]
 Row = NDArray[np.void]
 Index = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+SETTLING_WINDOWS = 2  # of the model, after one of maintenance: by then what is remembered of that counts for little
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class Step:
     deltas: list[tuple[Slab, Delta]] = field(default_factory=list)
     dropped: dict[tuple[str, DropReason], int] = field(default_factory=dict)
     forgotten: dict[tuple[str, ForgetReason], int] = field(default_factory=dict)
+    withheld: dict[str, int] = field(default_factory=dict)  # by group, alerts that a window of maintenance kept away
 
 
 def layout(group_fields: DetectorSettings) -> np.dtype[np.void]:
@@ -160,6 +164,9 @@ class _GroupRun:
         self.watermark_ms = np.concatenate([s.watermark_ms for s in samples])
         self.starts = np.cumsum([0, *(len(s.slots) for s in samples)])
         self.score = np.full(len(self.times_ms), np.nan)
+        calendar = group.calendar
+        self.maintained = calendar.covers(self.times_ms) if calendar else None
+        self.muted = calendar.mutes_guards(self.times_ms)
 
     def wave(self, at: Index, local: Index) -> None:
         """Take the samples at positions `at`, of the distinct work rows `local`, through detector and alert table."""
@@ -178,15 +185,37 @@ class _GroupRun:
         settings = self.group.detector.settings
         guarded = _beyond_guard(settings, self.values[at])
         shielded = alerts.protected(settings.alert, rows)
+        held = None
+        if self.maintained is not None:
+            held = alerts.settle(rows, self.maintained[at], SETTLING_WINDOWS * settings.model.window)
+        recent = None if held is None else self._maintain(held, rows, shielded)
         scored = scoring.score(self.group.detector, rows, self.times_ms[at], self.values[at], shielded)
         self._reset_broken(rows, scored)
-        moved = alerts.advance(settings.alert, rows, self.times_ms[at], scored.score, guarded)
+        if held is not None and recent is not None:
+            channels.put_back(rows, *recent)
+            held = held & ~(guarded & ~self.muted[at])
+        moved = alerts.advance(settings.alert, rows, self.times_ms[at], scored.score, guarded, held)
         threshold.spend(settings.threshold, rows, moved.opened & ~guarded)
+        if moved.withheld:
+            self.result.withheld[self.group.name] = self.result.withheld.get(self.group.name, 0) + moved.withheld
         if moved.accepted.any():
             rows[moved.accepted] = adopt.accept_level(rows[moved.accepted])
         self._tell(at, local, rows, scored, moved)
         self.work[local] = rows
         self.score[at] = scored.score
+
+    def _maintain(self, held: Mask, rows: Row, shielded: Mask) -> tuple[Mask, channels.Recent]:
+        """Shield the rows `held` (n,) by a window; return which of them go on after it as before, and how they stand.
+
+        A stream that is warming up learns all the same: it has nothing else that it could go by. Only an open alert
+        follows the errors in the window, so that it may close.
+        """
+        unlearnt = held & (rows["samples"] >= max(self.group.detector.settings.warmup_samples, 1))
+        shielded |= unlearnt
+        # nothing at all is learnt: what an alert's first samples teach the tails was told, this is not
+        rows["shielded"][unlearnt] = np.maximum(rows["shielded"][unlearnt], scoring.SHIELDED_TAIL_SAMPLES)
+        quiet: Mask = unlearnt & (rows["alert_phase"] < alerts.FIRING)
+        return quiet, channels.recent(rows, quiet)
 
     def _drop(self, at: Index, local: Index) -> None:
         duplicate = int((self.times_ms[at] == self.work["time_ms"][local]).sum())
@@ -219,8 +248,7 @@ class _GroupRun:
 
     def _end_silence(self, at: Index, rows: Row) -> None:
         """A stream that comes back ends its silence; one that was overdue unnoticed within this batch begins it too."""
-        settings = self.group.detector.settings
-        overdue = alerts.silent_rows(settings.alert, rows, self.watermark_ms[at], settings.warmup_samples)
+        overdue = _overdue(self.group, rows, self.watermark_ms[at])
         for i in np.flatnonzero(overdue | (rows["silent"] > 0)):
             seen = self._sighting(int(at[i]))
             if not rows["silent"][i]:
@@ -279,9 +307,8 @@ def _sweep_silent(group: Group, part: Part, slots: Index, rows: Row, result: Ste
 
     `rows` are the moved copies of the rows at `slots`; the slab's other rows are judged as they stand.
     """
-    settings = group.detector.settings
     view = part.slab.view()
-    due = alerts.silent_rows(settings.alert, view, part.watermark_ms, settings.warmup_samples) & (view["silent"] == 0)
+    due = _overdue(group, view, part.watermark_ms) & (view["silent"] == 0)
     due[slots] = False
     due[part.evicted.slots] = False
     others = np.flatnonzero(due)
@@ -289,12 +316,17 @@ def _sweep_silent(group: Group, part: Part, slots: Index, rows: Row, result: Ste
         fallen = part.slab.take(others)
         _fall_silent(group, part, others, fallen, result)
         result.deltas.append((part.slab, Delta(others, fallen)))
-    late = alerts.silent_rows(settings.alert, rows, part.watermark_ms, settings.warmup_samples) & (rows["silent"] == 0)
+    late = _overdue(group, rows, part.watermark_ms) & (rows["silent"] == 0)
     late &= ~np.isin(slots, part.evicted.slots)
     if late.any():
         fallen = rows[late]
         _fall_silent(group, part, slots[late], fallen, result)
         rows[late] = fallen
+
+
+def _overdue(group: Group, rows: Row, watermark_ms: I8 | int) -> NDArray[np.bool_]:
+    settings = group.detector.settings
+    return alerts.silent_rows(settings.alert, rows, watermark_ms, settings.warmup_samples, group.calendar)
 
 
 def _fall_silent(group: Group, part: Part, slots: Index, rows: Row, result: Step) -> None:
@@ -316,8 +348,7 @@ def _evict(group: Group, part: Part, slots: Index, rows: Row, result: Step) -> N
         moved = np.flatnonzero(slots == slot)
         if len(moved):
             leaving[i] = rows[moved[0]]
-    settings = group.detector.settings
-    overdue = alerts.silent_rows(settings.alert, leaving, evicted.watermark_ms, settings.warmup_samples)
+    overdue = _overdue(group, leaving, evicted.watermark_ms)
     for i, slot in enumerate(evicted.slots):
         row, stream = leaving[i], part.slab.keys[slot]
         seen = Sighting(stream, part.partition, int(evicted.offsets[i]), int(evicted.watermark_ms[i]))

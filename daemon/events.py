@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -33,6 +33,7 @@ class TurnCommitted:
     step_seconds: float
     commit_seconds: float
     scores: Mapping[str, NDArray[np.float64]]  # by group, one for each sample; NaN while warming or when dropped
+    withheld: Mapping[str, int] = field(default_factory=dict)  # by group, alerts that a window kept from opening
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class StreamsCounted:
     by_state: Mapping[StreamState, int]
     alerts_open: int
     streams_max: int
+    maintenance: bool = False  # whether a partition has come to a window of maintenance
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,6 +224,7 @@ class Loop:
                 step_seconds=seconds[1],
                 commit_seconds=seconds[2],
                 scores=_scores(caused),
+                withheld=caused.withheld,
             )
         )
         rejected = tuple(each for one in taken.values() for each in one.rejected)

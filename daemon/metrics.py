@@ -82,6 +82,20 @@ class Metrics(Enum):
         "Changes of alerts that were committed to the alerts topic, by kind of change and by the rule that fired.",
         ("group", "change", "rule"),
     )
+    MAINTENANCE = Declared(
+        "gauge",
+        "longwatch_maintenance_active",
+        "1 while the newest sample of one of this member's partitions lies in a window of maintenance of the group. "
+        "1 when nobody maintains anything: the window's location or end is wrong.",
+        ("group",),
+    )
+    WITHHELD = Declared(
+        "counter",
+        "longwatch_alerts_withheld_total",
+        "Alerts that did not open because of a window of maintenance. Many of them: look at the scores of that time, "
+        "the maintenance may have broken something.",
+        ("group",),
+    )
     STREAMS = Declared(
         "gauge",
         "longwatch_streams",

@@ -19,8 +19,6 @@ from daemon.types import DropReason, RejectReason, TopicPartition
 
 _LINES_MAX = 30  # a minute, for each kind of event
 _DETAIL_CHARS_MAX = 300
-_CHANGES = ("open", "update", "close")
-_RULES = ("anomaly", "guard", "silence")
 _CHANGE_EVENTS = {"open": "alert_opened", "update": "alert_updated", "close": "alert_closed"}
 
 
@@ -185,6 +183,7 @@ class Telemetry:
             self._introduce_group(group)
             numbers.add(Metrics.SAMPLES, len(scores), group)
             numbers.observe_all(Metrics.SCORE, scores, group)
+            numbers.add(Metrics.WITHHELD, event.withheld.get(group, 0), group)
         seconds = round(event.poll_seconds + event.step_seconds + event.commit_seconds, 4)
         yield _Line("debug", "turn_committed", {"records": event.records, "samples": event.samples, "seconds": seconds})
 
@@ -217,8 +216,8 @@ class Telemetry:
     def _streams_forgotten(self, event: events.StreamsForgotten) -> Iterable[_Line]:
         self._introduce_group(event.group)
         self._numbers.add(Metrics.FORGOTTEN, event.count, event.group, event.reason)
-        fields = {"group": event.group, "reason": event.reason, "streams": event.count}
-        yield _Line("warning", "streams_forgotten", fields, scarce=(event.group, event.reason), weight=event.count)
+        why = {"group": event.group, "reason": event.reason}
+        yield _Line("warning", "streams_forgotten", {**why, "streams": event.count}, (*why.values(),), event.count)
 
     def _alert_changed(self, event: events.AlertChanged) -> Iterable[_Line]:
         self._introduce_group(event.group)
@@ -233,6 +232,7 @@ class Telemetry:
             self._numbers.set(Metrics.STREAMS, event.by_state.get(state, 0), event.group, state)
         self._numbers.set(Metrics.STREAMS_MAX, event.streams_max, event.group)
         self._numbers.set(Metrics.ALERTS_OPEN, event.alerts_open, event.group)
+        self._numbers.set(Metrics.MAINTENANCE, event.maintenance, event.group)
         return ()
 
     def _lag_measured(self, event: events.LagMeasured) -> Iterable[_Line]:
@@ -353,10 +353,10 @@ class Telemetry:
     def _introduce_group(self, group: str) -> None:
         if not self._first("group", group):
             return
-        for metric in (Metrics.SAMPLES, Metrics.SCORE, Metrics.MODELS_REFUSED):
+        for metric in (Metrics.SAMPLES, Metrics.SCORE, Metrics.MODELS_REFUSED, Metrics.WITHHELD):
             self._numbers.start(metric, group)
-        for change in _CHANGES:
-            for rule in _RULES:
+        for change in _CHANGE_EVENTS:
+            for rule in ("anomaly", "guard", "silence"):
                 self._numbers.start(Metrics.ALERTS, group, change, rule)
         for reason in get_args(DropReason):
             self._numbers.start(Metrics.DROPPED, group, reason)

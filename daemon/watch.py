@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -86,9 +86,11 @@ class Watch:
         self._looked_at = now
         states = self._looked.partitions.states
         for name, group in self._looked.groups.items():
-            self._told.note(_counted(group, list(states.values())))
+            maintained = _maintained(group, states.values())
+            self._told.note(_counted(group, list(states.values()), maintained=maintained))
             model = self._looked.models.current(name)
-            drifted = self._drifted(name, model, list(states.values()))
+            # what a window of maintenance does to the streams is no reason to learn it
+            drifted = not maintained and self._drifted(name, model, list(states.values()))
             if self._leader in states:
                 at = self._situation(group, model, list(states.values()), wall)
                 self._learning.consider(name, replace(at, drifted=drifted), now)
@@ -127,7 +129,13 @@ class Watch:
             self._told.note(events.LagMeasured(partition, records, seconds, run))
 
 
-def _counted(group: Group, states: Sequence[PartitionState]) -> events.StreamsCounted:
+def _maintained(group: Group, states: Iterable[PartitionState]) -> bool:
+    """Return whether a partition has come to a window of the group's maintenance."""
+    watermarks_ms = np.array([state.watermark_ms for state in states], dtype=np.int64)
+    return bool(group.calendar.covers(watermarks_ms).any())
+
+
+def _counted(group: Group, states: Sequence[PartitionState], *, maintained: bool) -> events.StreamsCounted:
     by_state: Counter[events.StreamState] = Counter()
     alerts_open, streams_max = 0, 0
     for state in states:
@@ -136,7 +144,7 @@ def _counted(group: Group, states: Sequence[PartitionState]) -> events.StreamsCo
         view = slab.view()
         alerts_open += int((view["alert_phase"] >= FIRING).sum()) + int((view["silent"] > 0).sum())
         streams_max += slab.streams_max
-    return events.StreamsCounted(group.name, by_state, alerts_open, streams_max)
+    return events.StreamsCounted(group.name, by_state, alerts_open, streams_max, maintained)
 
 
 def _spread_over(slabs: Sequence[Slab]) -> NDArray[np.void]:

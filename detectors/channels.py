@@ -11,6 +11,7 @@ one with the lighter tail would be believed as often as the other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from detectors import scaling
 F = NDArray[np.float64]
 Row = NDArray[np.void]
 Mask = NDArray[np.bool_]
+Recent = Mapping[str, NDArray[np.float32]]
 
 NAMES: Final = ("model", "level", "spread", "repeat")
 SQUARED: Final = 2  # the first so many are sums of squares when there is more than one channel
@@ -61,6 +63,17 @@ def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
         ("repeats", "f4", (channels,)),  # how often in a row the value has not changed, now and usually
         ("repeats_usual", "f4", (channels,)),
     ]
+
+
+def recent(rows: Row, where: Mask) -> Recent:
+    """Return copies of what the rows `where` (n,) remember of their latest errors and steps, for `put_back`."""
+    return {name: rows[name][where] for name in ("smooth", "step_now")}
+
+
+def put_back(rows: Row, where: Mask, before: Recent) -> None:
+    """Let the rows `where` (n,) have the same latest errors and steps as `before`: those since then are passed over."""
+    for name, values in before.items():
+        rows[name][where] = values
 
 
 def of_network(channels: int) -> slice:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.alert_events import AlertEvent, Group
+from daemon import assembly, covered
+from daemon.alert_events import AlertEvent
 from daemon.config import Config, GroupConfig, defaults, load
 from daemon.engine import Part, Samples, layout, step
 from daemon.errors import ConfigError
@@ -47,14 +48,14 @@ class Backtest:
 
 
 def group_of(config: Config, table: Table) -> GroupConfig:
-    """Return the group that scores the file: the first of the configuration, with the file's channels.
+    """Return the group that scores the file: the first of the configuration, with the file's channels and all windows.
 
     Raises TableError when the file has no column for a guard of the group.
     """
     missing = [name for name in config.groups[0].guard if name not in table.channels]
     if missing:
         raise TableError(f"guard: no column {', '.join(missing)}; there are {', '.join(table.channels)}")
-    return config.groups[0].model_copy(update={"channels": table.channels})
+    return config.maintained(config.groups[0]).model_copy(update={"channels": table.channels})
 
 
 def backtest(
@@ -86,7 +87,7 @@ class Run:
 
     def __init__(self, group: GroupConfig, table: Table, progress: Callable[[float | None, str], None]) -> None:
         self._settings: DetectorSettings = group.detector()
-        self._group = Group(group.name, day_zero(self._settings), group.alert.severity)
+        self._group = assembly.group(group, day_zero(self._settings))
         self._table, self._progress = table, progress
         self.times_ms = _strictly_rising(table.times_ms)
         self._slab = Slab(layout(self._settings), 1, 1)
@@ -109,6 +110,7 @@ class Run:
     def train(self, rows: int) -> None:
         """Learn from the first `rows` rows and go on with what was learnt."""
         history = StreamHistory(self.times_ms[:rows], self._table.values[:rows])
+        history = covered.by_windows(history, self._group.calendar)
         training = replace(self._settings.training, min_samples=min(rows, SERIES_SAMPLES_MIN))
         trained = train(replace(self._settings, training=training), [history], self._tell)
         network = Network(trained.fitted.weights, model=self._settings.model)

@@ -15,7 +15,6 @@ import msgspec
 import numpy as np
 
 from daemon import __version__, assembly, covered, learning
-from daemon.alert_events import Group
 from daemon.commands.saves import Saves, write
 from daemon.commands.voices import Child, Person, Voice
 from daemon.config import Config, GroupConfig, load
@@ -72,7 +71,7 @@ def train(arguments: TrainArguments, env: Mapping[str, str], out: TextIO, err: T
     started = time.monotonic()
     try:
         config = load(arguments.config, env)
-        group = _chosen(config, arguments.group)
+        group = config.maintained(_chosen(config, arguments.group))
     except ConfigError as error:
         err.writelines(f"{problem}\n" for problem in error.problems)
         return EXIT_CONFIG
@@ -119,7 +118,7 @@ def trained(
     topic = _models_topic(config, group, broker)
     shelf = topic.read() if topic else Shelf()
     if arguments.files or broker is None:
-        given = _from_files(group, arguments.files)
+        given = from_files(group, arguments.files)
     else:
         given = from_topics(config, group, broker, arguments, voice)
     learnt = learn(settings, given.learnable, voice.epoch, arguments.saves.saving())
@@ -147,7 +146,7 @@ def _verdict(group: GroupConfig, histories: Sequence[StreamHistory], trained: Tr
     settings = group.detector()
     detector = Detector(settings, Network(trained.fitted.weights, model=settings.model), "candidate")
     candidate = LiveModel(detector, trained.calibration, trained.samples)
-    return tried(Group(group.name, detector, group.alert.severity), candidate, against, histories, group.trial.limits())
+    return tried(assembly.group(group, detector), candidate, against, histories, group.trial.limits())
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +218,7 @@ def _figures(verdict: Verdict) -> str:
 
 
 def from_topics(config: Config, group: GroupConfig, broker: Broker, arguments: TrainArguments, voice: Voice) -> Given:
-    """Read the newest history of every partition of the input, and what alerts covered of it.
+    """Read the newest history of every partition of the input, and what alerts and maintenance covered of it.
 
     Raises BrokerUnavailable.
     """
@@ -234,11 +233,12 @@ def from_topics(config: Config, group: GroupConfig, broker: Broker, arguments: T
     found = joined(gatherer.partition(broker, each, span, voice.read) for each in partitions)
     spans = covered.by_alerts(broker, config.outputs.alerts.topic, group.name)
     pairs = zip(found.histories, found.streams, strict=True)
-    return Given(found, [covered.without(history, spans.get(stream, ())) for history, stream in pairs])
+    learnable = [covered.without(history, spans.get(stream, ())) for history, stream in pairs]
+    return Given(found, [covered.by_windows(each, group.calendar()) for each in learnable])
 
 
-def _from_files(group: GroupConfig, files: tuple[Path, ...]) -> Given:
-    """Read each file as the history of one stream; what its labels cover is not learnt."""
+def from_files(group: GroupConfig, files: tuple[Path, ...]) -> Given:
+    """Read each file as the history of one stream; what its labels or windows of maintenance cover is not learnt."""
     histories, learnable = [], []
     for path in files:
         table = read(path)
@@ -251,5 +251,5 @@ def _from_files(group: GroupConfig, files: tuple[Path, ...]) -> Given:
         fresh = order[np.r_[True, np.diff(table.times_ms[order]) > 0]]
         histories.append(StreamHistory(table.times_ms[fresh], table.values[fresh][:, columns]))
         labels = np.zeros(len(fresh), dtype=bool) if table.labels is None else table.labels[fresh]
-        learnable.append(covered.missing(histories[-1], labels))
+        learnable.append(covered.by_windows(covered.missing(histories[-1], labels), group.calendar()))
     return Given(Gathered(histories, streams=[path.name for path in files]), learnable)

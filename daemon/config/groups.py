@@ -13,6 +13,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from daemon.config.kinds import Channels, Name, Seconds, Section, Selector, expected
 from daemon.config.life import DriftConfig, Learning, TrialConfig
+from daemon.config.maintenance import Windows
+from daemon.maintenance import Calendar
 from detectors.settings import (
     KERNEL_MAX,
     LAYERS_MAX,
@@ -254,6 +256,12 @@ class GroupConfig(Section):
     """The life cycle that turns scores into alerts."""
     guard: Mapping[str, GuardConfig] = {}
     """Guard rails by channel, in the channel's raw unit; they hold from the first sample, without any model."""
+    maintenance: Windows = ()
+    """When the group's alerts keep quiet and nothing is learnt."""
+
+    def calendar(self) -> Calendar:
+        """Return the windows of the group's maintenance."""
+        return Calendar(tuple(each.window() for each in self.maintenance))
 
     def detector(self) -> DetectorSettings:
         """Return the settings of this group's detector."""

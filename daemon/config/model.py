@@ -21,6 +21,7 @@ from daemon.config.kinds import (
     Topics,
     expected,
 )
+from daemon.config.maintenance import Windows
 from daemon.config.security import SecurityConfig
 from daemon.config.server import ServerConfig
 from daemon.formats.options import Compression, Envelope, TimestampSource, TimestampUnit
@@ -194,6 +195,8 @@ class Config(Section):
         GroupConfig(name="default"),
     )
     """The groups of streams, in the order in which they are asked."""
+    maintenance: Windows = ()
+    """When the alerts of all groups keep quiet and nothing is learnt; a group may have further windows of its own."""
     state: StateConfig = StateConfig()
     """Where what is remembered of the streams survives a restart."""
     outputs: OutputsConfig = OutputsConfig()
@@ -208,6 +211,10 @@ class Config(Section):
     """Processes that share the input as members of the group, under one command; `auto`: one for each core."""
     threads: int = Field(default=1, ge=1, le=256)
     """Threads that the arithmetic may use; more than one rarely helps models of this size."""
+
+    def maintained(self, group: GroupConfig) -> GroupConfig:
+        """Return the group with the windows of all groups before its own."""
+        return group.model_copy(update={"maintenance": (*self.maintenance, *group.maintenance)})
 
     def checksum(self) -> str:
         """Return the SHA-256, in hex, of the settings; secrets do not enter it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import zoneinfo
 from dataclasses import fields
 from pathlib import Path
 
@@ -19,7 +21,9 @@ from daemon.config.groups import (
     TrainingConfig,
 )
 from daemon.config.life import DriftConfig, TrialConfig
+from daemon.errors import ConfigError
 from daemon.formats import FieldPaths
+from daemon.maintenance import Once, Recurring
 from daemon.trial import TrialLimits
 from detectors.drift import DriftLimits
 from detectors.settings import (
@@ -46,7 +50,7 @@ PAIRS: list[tuple[type, type[BaseModel], set[str]]] = [
     (
         DetectorSettings,
         GroupConfig,
-        {"name", "select", "values", "max_streams", "evict_after_seconds", "learning", "drift", "trial"},
+        {"name", "select", "values", "max_streams", "evict_after_seconds", "learning", "drift", "trial", "maintenance"},
     ),
 ]
 
@@ -185,3 +189,39 @@ def test_two_dollars_stand_for_one() -> None:
 def test_how_the_pages_are_protected_is_told_in_words(told: str, protection: str, files: Path) -> None:
     text = told.replace("TOKEN", str(files / "token"))
     assert loads(f"server: {text}", "x.yaml", {}).server.protection() == protection
+
+
+def test_the_windows_of_all_groups_are_each_groups_own_too() -> None:
+    text = """
+maintenance: [{starts_at: 2026-03-01T20:00:00Z, ends_at: 2026-03-01T22:00:00Z}]
+groups:
+  - name: a
+    select: ['job="a"']
+    maintenance:
+      - weekdays: ["friday:monday"]
+        months: ["11:2"]
+        days_of_month: ["-1"]
+        times: [{start_time: 22:00, end_time: 02:30}]
+        guards: false
+  - name: b
+"""
+    config = loads(text, "test", {})
+    a, b = (config.maintained(each).calendar().windows for each in config.groups)
+    assert a[:1] == b == (Once(1_772_395_200_000, 1_772_402_400_000),)
+    days, months = frozenset({4, 5, 6, 0}), frozenset({11, 12, 1, 2})
+    assert a[1:] == (Recurring(((22 * 60, 150),), days, ((-1, -1),), months, guards=False),)
+
+
+def test_a_machine_without_time_zone_data_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in sys.modules if each.partition(".")[0] == "tzdata"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    text = "maintenance: [{weekdays: [saturday], location: %s}]"
+    zoneinfo.ZoneInfo.clear_cache()
+    zoneinfo.reset_tzpath(())
+    try:
+        with pytest.raises(ConfigError, match=r"maintenance\[0\].location: .* no time zone data: install .* tzdata"):
+            loads(text % "Europe/Berlin", "test", {})
+        assert loads(text % "UTC", "test", {}).maintenance
+    finally:
+        zoneinfo.reset_tzpath()

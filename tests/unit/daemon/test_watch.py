@@ -10,6 +10,7 @@ import pytest
 from daemon import events
 from daemon.alert_events import Group
 from daemon.learning import Situation
+from daemon.maintenance import NO_WINDOWS, Calendar, Once
 from daemon.models import LiveModel
 from daemon.types import TopicPartition
 from daemon.watch import LOOK_SECONDS, Looked, Watch
@@ -62,9 +63,11 @@ class Surroundings:
 WALL = START_MS / 1000 + 1000.0
 
 
-def watching(process: Process, leading_topic: str = "metrics") -> tuple[Watch, Surroundings]:
+def watching(
+    process: Process, leading_topic: str = "metrics", calendar: Calendar = NO_WINDOWS
+) -> tuple[Watch, Surroundings]:
     around = Surroundings()
-    groups = {GROUP: Group(GROUP, Detector(SETTINGS))}
+    groups = {GROUP: Group(GROUP, Detector(SETTINGS), calendar=calendar)}
     looked = Looked(groups, process.partitions, process.source, around, leading_topic, {GROUP: DriftLimits()})
     return Watch(looked, around, around, around, lambda: WALL), around
 
@@ -169,3 +172,14 @@ def drifted_rows(process: Process) -> Iterator[None]:
     yield
     for slab, (slots, rows) in zip(slabs, before, strict=True):
         slab.apply(Delta(slots, rows))
+
+
+def test_a_window_that_a_partition_has_come_to_is_told_and_is_no_drift(process: Process) -> None:
+    newest_ms = max(state.watermark_ms for state in process.partitions.states.values())
+    for calendar, active in ((Calendar((Once(newest_ms, newest_ms + 1),)), True), (NO_WINDOWS, False)):
+        watch, around = watching(process, calendar=calendar)
+        around.model = LiveModel(Detector(SETTINGS), {}, 0)
+        watch.after_turn(0.0)
+        (counted,) = [event for event in around.noted if isinstance(event, events.StreamsCounted)]
+        assert counted.maintenance is active
+        assert any(isinstance(event, events.DriftMeasured) for event in around.noted) is not active
