@@ -99,13 +99,13 @@ def _composed(
         )
         for each in config.groups
     }
-    source, intake = broker.source(config.input.topics), assembly.intake(config)
+    source, intake = broker.source(config.input.every_topic()), assembly.intake(config)
     restore = RestoreSettings(config.state.topic, assembly.layouts(config), config.state.restore_seconds_max)
     prepare = functools.partial(assembly.prepare_own_topics, config, broker)
     partitions = Partitions(
         Watched(broker, source, intake, models, groups, restore, telemetry.note, time.monotonic, prepare)
     )
-    looked_at = Looked(groups, partitions, source, models, config.input.topics[0], assembly.drift_limits(config))
+    looked_at = Looked(groups, partitions, source, models, config.input.every_topic()[0], assembly.drift_limits(config))
     watch = Watch(looked_at, learning, telemetry, heart, time.time)
 
     def after_turn(now: float) -> None:

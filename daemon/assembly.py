@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from daemon.alert_events import Group
-from daemon.config import Config, GroupConfig
+from daemon.config import Config, FeedConfig, GroupConfig
 from daemon.engine import layout
 from daemon.errors import BrokerUnavailable
 from daemon.formats import FieldPaths, Format, Options, decoder
+from daemon.formats.point import Kind
 from daemon.intake import Intake, Limits
+from daemon.intakes import Intakes
 from daemon.kafka import ConnectionSettings, broker_class, check_codecs
 from daemon.kafka.client import Security
+from daemon.labelling import Labelling, Labels
 from daemon.learning import Schedule
 from daemon.loop import LoopSettings
 from daemon.model_topic import Keep
@@ -100,15 +103,22 @@ def layouts(config: Config) -> dict[str, GroupLayout]:
     }
 
 
-def intake(config: Config) -> Intake:
-    """Return what turns records into samples."""
+def intake(config: Config) -> Intakes:
+    """Return what turns records into samples, topic by topic."""
+    feeds = [(feed, _intake(config, feed)) for feed in config.input.every_feed()]
+    return Intakes({topic: each for feed, each in feeds for topic in feed.topics})
+
+
+def _intake(config: Config, feed: FeedConfig) -> Intake:
     limits = Limits(config.input.record_bytes_max, int(config.input.future_seconds_max * 1000))
-    kinds = {each.name: each.values for each in config.groups if each.values != "auto"}
-    return Intake(_format(config), [Selection(each) for each in config.groups], limits, kinds)
+    told = {each.name: feed.values if each.values == "auto" else each.values for each in config.groups}
+    kinds: dict[str, Kind] = {name: kind for name, kind in told.items() if kind != "auto"}
+    keys = {each.name: Labelling(dict(each.rename), tuple(each.by), tuple(each.drop)) for each in config.groups}
+    selections = [Selection(each) for each in config.groups]
+    return Intake(_format(feed), selections, limits, kinds, Labels(dict(feed.labels), keys))
 
 
-def _format(config: Config) -> Format:
-    told = config.input
+def _format(told: FeedConfig) -> Format:
     paths = FieldPaths(**told.fields.model_dump())
     options = Options(told.timestamp_unit, told.timestamp_source, paths, told.compression)
     return decoder(told.format, options, told.envelope)
@@ -129,7 +139,7 @@ class Selection:
 
 def prepare_topics(config: Config, broker: Broker) -> None:
     """Create or check every topic that the daemon writes. Raises BrokerUnavailable, TopicMismatch."""
-    missing = [topic for topic in config.input.topics if broker.partitions(topic) is None]
+    missing = [topic for topic in config.input.every_topic() if broker.partitions(topic) is None]
     if missing:
         raise BrokerUnavailable(f"input topic {', '.join(missing)} does not exist yet: waiting for it")
     prepare_own_topics(config, broker)
@@ -142,7 +152,7 @@ def prepare_own_topics(config: Config, broker: Broker) -> None:
     partitions would change the order, so that they stay as wide as they were made.
     Raises BrokerUnavailable, TopicMismatch.
     """
-    widest = max((broker.partitions(topic) or 1) for topic in config.input.topics)
+    widest = max((broker.partitions(topic) or 1) for topic in config.input.every_topic())
     outputs = config.outputs
     state = {**LARGE_MESSAGES, "min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"}
     broker.ensure(TopicSpec(config.state.topic, widest, compacted=True, config=state, growable=True))

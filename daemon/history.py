@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.intake import Intake
+from daemon.intake import Takes
 from daemon.ports import Broker
 from daemon.state import GroupLayout, PartitionState
 from daemon.types import Bounds, TopicPartition
@@ -52,7 +52,7 @@ class Span:
 class Gatherer:
     """Collects the samples of one group by stream, the newest `samples_max` of each partition's share."""
 
-    def __init__(self, intake: Intake, group: str, layout: GroupLayout) -> None:
+    def __init__(self, intake: Takes, group: str, layout: GroupLayout) -> None:
         # nothing is stepped here, so no stream is ever seen: none may give way to another
         self._intake, self._group, self._layout = intake, group, replace(layout, evict_after_ms=0)
 

@@ -12,6 +12,7 @@ import numpy as np
 from daemon.engine import Evicted, Part, Samples
 from daemon.eviction import Ages, Gathered
 from daemon.formats.point import NO_TIME, UNTOLD, Format, Kind, Malformed, Point
+from daemon.labelling import AS_THEY_COME, Labels
 from daemon.state import PartitionState
 from daemon.stream_keys import stream_key
 from daemon.types import Record, Rejected, TopicPartition
@@ -31,6 +32,12 @@ class Selection(Protocol):
     @property
     def channels(self) -> Sequence[str]: ...  # scored jointly; none: every field is a stream of its own
     def selects(self, labels: Mapping[str, str]) -> bool: ...
+
+
+class Takes(Protocol):
+    """Turns the records of partitions into samples of their slabs, as `Intake.take` says."""
+
+    def take(self, partition: TopicPartition, records: Sequence[Record], state: PartitionState) -> Taken: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +83,10 @@ class Intake:
         groups: Sequence[Selection],
         limits: Limits,
         kinds: Mapping[str, Kind] = UNTOLD,  # by group, where the operator says what its values are
+        labels: Labels = AS_THEY_COME,
     ) -> None:
         self._decoder = decoder
-        self._kinds = kinds
+        self._kinds, self._labels = kinds, labels
         self._groups = groups
         self._limits = limits
         self._routes: dict[tuple[object, ...], Route] = {}
@@ -131,19 +139,21 @@ class Intake:
         return found
 
     def _find_route(self, point: Point) -> Route:
-        labels = {**point.labels, "name": point.name} if point.name else point.labels
-        group = next((group for group in self._groups if group.selects(labels)), None)
+        labels = self._labels.with_those_of_all(point.labels)
+        told = {**labels, "name": point.name} if point.name else labels
+        group = next((group for group in self._groups if group.selects(told)), None)
         if group is None:
             return []
+        labels = self._labels.of_a_stream(group.name, labels)
         if group.channels:
             wanted = [name for name in group.channels if name in point.fields]
             names = tuple(group.channels)
-            key = stream_key(point.name, point.labels)
+            key = stream_key(point.name, labels)
             return [(group, key, names, self._begins(group.name, point, names))] if wanted else []
         return [
             (
                 group,
-                stream_key(point.name, _field_labels(point.labels, name)),
+                stream_key(point.name, _field_labels(labels, name)),
                 (name,),
                 self._begins(group.name, point, (name,)),
             )

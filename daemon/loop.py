@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from daemon import codec, events, state
 from daemon.engine import Step, step
 from daemon.errors import BrokerUnavailable, InputUnusable, TransactionFailed
-from daemon.intake import Intake, Taken
+from daemon.intake import Taken, Takes
 from daemon.partitions import Partitions, settle
 from daemon.ports import Source, Writer
 from daemon.state import GroupLayout, PartitionState
@@ -45,7 +45,7 @@ class Surroundings:
 
     source: Source
     writer: Writer
-    intake: Intake
+    intake: Takes
     partitions: Partitions
     note: Callable[[events.Event], None]
     monotonic: Callable[[], float]

@@ -9,7 +9,7 @@ from daemon import events
 from daemon.alert_events import Group
 from daemon.engine import Part, step
 from daemon.errors import BrokerUnavailable
-from daemon.intake import Intake, Taken
+from daemon.intake import Taken, Takes
 from daemon.models import LiveModel, ModelStore
 from daemon.ports import Broker, Source
 from daemon.restore import Restore, RestoreSettings
@@ -29,7 +29,7 @@ class Watched:
 
     broker: Broker
     source: Source
-    intake: Intake
+    intake: Takes
     models: ModelStore
     groups: Mapping[str, Group]  # without a network: the models come from the store
     restore: RestoreSettings

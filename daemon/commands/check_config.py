@@ -41,7 +41,8 @@ def _summary(config: Config) -> Iterator[str]:
     kafka, security = config.kafka, config.kafka.security
     identity = "" if security.username is None else f" as {security.username}, password {security.password}"
     yield f"  kafka     {', '.join(kafka.bootstrap_servers)} ({security.protocol}{identity}), group {kafka.group_id}"
-    yield f"  input     {', '.join(config.input.topics)} ({config.input.format})"
+    for feed in config.input.every_feed():
+        yield f"  input     {', '.join(feed.topics)} ({feed.format})"
     yield from (f"  group     {_described(group)}" for group in config.groups)
     yield f"  state     {config.state.topic}, every {config.state.flush_seconds:g} s"
     outputs = config.outputs
@@ -87,10 +88,15 @@ def _unreachable(config: Config, error: Exception) -> str:
 
 def _check_inputs(config: Config, broker: Broker, out: TextIO) -> tuple[int, list[str]]:
     widest, problems = 0, []
-    for index, topic in enumerate(config.input.topics):
+    paths = {
+        topic: f"input.feeds[{number}].topics[{index}]" if config.input.feeds else f"input.topics[{index}]"
+        for number, feed in enumerate(config.input.every_feed())
+        for index, topic in enumerate(feed.topics)
+    }
+    for topic, path in paths.items():
         count = broker.partitions(topic)
         if count is None:
-            problems.append(f"input.topics[{index}]: the topic {topic} does not exist; create it, or correct the name")
+            problems.append(f"{path}: the topic {topic} does not exist; create it, or correct the name")
             continue
         widest = max(widest, count)
         bounds = [broker.bounds(TopicPartition(topic, partition)) for partition in range(count)]

@@ -224,7 +224,7 @@ def from_topics(config: Config, group: GroupConfig, broker: Broker, arguments: T
     """
     partitions = [
         TopicPartition(topic, number)
-        for topic in config.input.topics
+        for topic in config.input.every_topic()
         for number in range(broker.partitions(topic) or 0)
     ]
     gatherer = Gatherer(assembly.intake(config), group.name, assembly.layouts(config)[group.name])

@@ -7,6 +7,7 @@ from daemon.config.loader import defaults, load, loads
 from daemon.config.matchers import Matcher, MatcherError, parse_matcher
 from daemon.config.model import (
     Config,
+    FeedConfig,
     FieldsConfig,
     InputConfig,
     KafkaConfig,
@@ -22,6 +23,7 @@ from daemon.config.server import ServerConfig
 
 __all__ = [
     "Config",
+    "FeedConfig",
     "FieldsConfig",
     "GroupConfig",
     "InputConfig",

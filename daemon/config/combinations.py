@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from daemon.config.document import Path, Problem, dotted
 from daemon.config.groups import SHIPPED
 from daemon.config.matchers import Matcher, MatcherError, parse_matcher
-from daemon.config.model import Config
+from daemon.config.model import Config, FeedConfig
 from daemon.config.problems import Missing, Source, at, described
 
 RLS_HIDDEN_MAX = 256
@@ -33,10 +33,14 @@ def impossible(source: Source) -> Iterator[Problem]:
     """Yield a problem for each pair of settings that cannot both hold; what is wrong by itself is left out."""
     yield from _topics_for_two_purposes(source)
     yield from _repeats(source, ("input", "topics"))
+    yield from _feeds_beside_a_feed(source)
+    yield from _topics_of_two_feeds(source)
     yield from _groups_of_one_name(source)
     yield from _groups_that_get_nothing(source)
     for index in range(_group_count(source)):
         yield from _repeats(source, ("groups", index, "channels"))
+        yield from _repeats(source, ("groups", index, "by"))
+        yield from _repeats(source, ("groups", index, "drop"))
         yield from _guards_without_channel(source, ("groups", index))
         yield from _readouts_too_wide(source, ("groups", index))
         yield from _sizes_of_other_architectures(source, ("groups", index))
@@ -56,16 +60,40 @@ def _topics_for_two_purposes(source: Source) -> Iterator[Problem]:
 
 def _topics(source: Source) -> Iterator[_Topic]:
     value, default = source.substituted.value, Config().model_dump(mode="json")
-    inputs = at(value, ("input", "topics"))
-    names = default["input"]["topics"] if isinstance(inputs, Missing) else inputs
-    for index, name in enumerate(names if isinstance(names, list) else []):
-        if isinstance(name, str):
-            yield _Topic(("input", "topics", index), name, is_written=inputs is names)
+    for path in _feeds(source):
+        inputs = at(value, (*path, "topics"))
+        names = default["input"]["topics"] if isinstance(inputs, Missing) else inputs
+        for index, name in enumerate(names if isinstance(names, list) else []):
+            if isinstance(name, str):
+                yield _Topic((*path, "topics", index), name, is_written=inputs is names)
     for path in _TOPICS:
         found = at(value, path)
         name = at(default, path) if isinstance(found, Missing) else found
         if isinstance(name, str):
             yield _Topic(path, name, is_written=found is name)
+
+
+def _feeds(source: Source) -> list[Path]:
+    feeds = at(source.substituted.value, ("input", "feeds"))
+    count = min(len(feeds), 1000) if isinstance(feeds, list) else 0
+    return [("input", "feeds", index) for index in range(count)] or [("input",)]
+
+
+def _feeds_beside_a_feed(source: Source) -> Iterator[Problem]:
+    found = at(source.substituted.value, ("input",))
+    if not isinstance(found, dict) or not found.get("feeds"):
+        return
+    for key in FeedConfig.model_fields:
+        if key in found:
+            yield source.problem(("input", key), "it in each of input.feeds, which says all of the topics")
+
+
+def _topics_of_two_feeds(source: Source) -> Iterator[Problem]:
+    seen: dict[str, Path] = {}
+    for topic in _topics(source):
+        if topic.path[:2] == ("input", "feeds") and seen.setdefault(topic.name, topic.path) != topic.path:
+            path = topic.path if topic.is_written else topic.path[:-2]
+            yield source.problem(path, f"each topic once ({dotted(seen[topic.name])} is {topic.name} too)")
 
 
 def _repeats(source: Source, path: Path) -> Iterator[Problem]:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from daemon.config.kinds import Channels, Name, Seconds, Section, Selector, expected
+from daemon.config.kinds import (
+    Channels,
+    LabelName,
+    Name,
+    Seconds,
+    Section,
+    Selector,
+    Values,
+    expected,
+    labels_named,
+)
 from daemon.config.life import DriftConfig, Learning, TrialConfig
 from daemon.config.maintenance import Windows
 from daemon.maintenance import Calendar
@@ -225,9 +235,16 @@ class GroupConfig(Section):
     channels: Channels = ()
     """Fields that are scored jointly as one stream. An empty list makes every field of a record a stream of its own,
     told apart by the label `field`, with the one channel `value`."""
-    values: Literal["auto", "gauge", "counter", "delta"] = "auto"
+    rename: Mapping[str, LabelName] = {}
+    """Other names for labels, `{old: new}`, in the place of a label that has the new name already."""
+    by: Annotated[tuple[LabelName, ...], Field(strict=False, max_length=1000)] = ()
+    """The labels that tell one stream from another, by their new names; others are left out. None: all of them do."""
+    drop: Annotated[tuple[LabelName, ...], Field(strict=False, max_length=1000)] = ()
+    """Labels that are left out, by their new names."""
+    values: Values = "auto"
     """What the group's values are: levels, totals that only grow, or what was added since the last sample; totals and
-    additions are scored as rates. `auto` takes the producer's word, and otherwise tells a counter by what it does."""
+    additions are scored as rates. `auto` takes the feed's word (`input.values`), then the producer's, and otherwise
+    tells a counter by what it does."""
     max_streams: int = Field(default=100_000, ge=1, le=100_000_000)
     """Streams of the group that one partition may hold; samples of further ones are dead letters."""
     evict_after_seconds: float = Field(default=7 * 86400.0, ge=0, le=10 * 366 * 86400)
@@ -258,6 +275,22 @@ class GroupConfig(Section):
     """Guard rails by channel, in the channel's raw unit; they hold from the first sample, without any model."""
     maintenance: Windows = ()
     """When the group's alerts keep quiet and nothing is learnt."""
+
+    @field_validator("rename")
+    @classmethod
+    def _renames_apart(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        labels_named(value)
+        twice = next((new for new in value.values() if list(value.values()).count(new) > 1), None)
+        if twice is not None:
+            raise expected(f"one label for each new name; two would become {twice}")
+        return value
+
+    @field_validator("drop")
+    @classmethod
+    def _drops_of_all(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if value and info.data.get("by"):
+            raise expected("it without by, which leaves out all others already")
+        return value
 
     def calendar(self) -> Calendar:
         """Return the windows of the group's maintenance."""

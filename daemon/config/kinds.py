@@ -137,10 +137,18 @@ def _secret_file(value: object, info: ValidationInfo) -> SecretFile:
 
 NAME = Form(r"[A-Za-z0-9._-]{1,100}", "a name of 1 to 100 letters, digits, dots, _ and -")
 FIELD_PATH = Form(r"[^\s.]+(?:\.[^\s.]+)*", "a field's name, or a dotted path to it such as metric.name")
+LABEL = Form(r"(?!name$)\S{1,200}", "the name of a label other than name, without spaces")
 CHANNEL = Form(r"\S(?:.{0,98}\S)?", "the name of a field of at most 100 characters")
 
 Name = Annotated[str, AfterValidator(NAME)]
 """An identifier that ends up in metrics, client ids and keys."""
+
+
+def labels_named(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """Return `labels` if every name in it may be a label's."""
+    for name in labels:
+        LABEL(name)
+    return labels
 
 
 def _field_paths(value: object) -> object:
@@ -160,6 +168,15 @@ Topic = Annotated[str, AfterValidator(_topic)]
 
 Topics = Annotated[tuple[Topic, ...], Field(strict=False, min_length=1)]
 """At least one topic."""
+
+Values = Literal["auto", "gauge", "counter", "delta"]
+"""What values are, as far as the operator says so."""
+
+LabelValue = Annotated[str, Field(min_length=1, max_length=1000)]
+"""What a label says; empty would be the same as having none."""
+
+LabelName = Annotated[str, AfterValidator(LABEL)]
+"""The name of a stream's label, other than that of the metric's name."""
 
 Servers = Annotated[
     tuple[Annotated[str, AfterValidator(_server)], ...],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -13,13 +14,16 @@ from daemon.config.kinds import (
     FieldPath,
     FieldPaths,
     FormatName,
+    LabelValue,
     Name,
     Seconds,
     Section,
     Servers,
     Topic,
     Topics,
+    Values,
     expected,
+    labels_named,
 )
 from daemon.config.maintenance import Windows
 from daemon.config.security import SecurityConfig
@@ -71,8 +75,8 @@ class FieldsConfig(Section):
         return value
 
 
-class InputConfig(Section):
-    """What is read, and how a record is understood."""
+class FeedConfig(Section):
+    """Topics whose records are understood in one way."""
 
     topics: Topics = ("metrics",)
     """The topics to read."""
@@ -88,6 +92,30 @@ class InputConfig(Section):
     """The unit of numeric time stamps where the format does not fix it; `auto` tells it by their size."""
     timestamp_source: TimestampSource = "payload"
     """Whose time a sample has: what the payload says (where it says nothing, the record's), or always the record's."""
+    values: Values = "auto"
+    """What the values are where the group that takes them leaves it at `auto`."""
+    labels: Mapping[str, LabelValue] = {}
+    """Labels that every stream gets, in the place of its own of that name; groups can select by them."""
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _belongs_to_json(cls, value: object, info: ValidationInfo) -> object:
+        # A default arrives as an instance, what the file says as a mapping.
+        if isinstance(value, dict) and info.data.get("format", "json") != "json":
+            raise expected(f"format json with it, not {info.data['format']}")
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _are_labels(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        return labels_named(value)
+
+
+class InputConfig(FeedConfig):
+    """What is read, and how a record is understood."""
+
+    feeds: Annotated[tuple[FeedConfig, ...], Field(strict=False, max_length=1000)] = ()
+    """Where topics differ in their format: what is said of each, in the place of the keys above."""
     records_max: int = Field(default=5000, ge=1, le=1_000_000)
     """Records that one turn takes at most."""
     poll_seconds: float = Field(default=0.5, gt=0, le=60)
@@ -99,13 +127,13 @@ class InputConfig(Section):
     rejected_run_max: int = Field(default=0, ge=0, le=1_000_000_000)
     """So many records of a partition in a row that cannot be used end the daemon; 0: it goes on with dead letters."""
 
-    @field_validator("fields", mode="before")
-    @classmethod
-    def _belongs_to_json(cls, value: object, info: ValidationInfo) -> object:
-        # A default arrives as an instance, what the file says as a mapping.
-        if isinstance(value, dict) and info.data.get("format", "json") != "json":
-            raise expected(f"format json with it, not {info.data['format']}")
-        return value
+    def every_feed(self) -> tuple[FeedConfig, ...]:
+        """Return what is said of the topics: the feeds, or the one feed that the section itself is."""
+        return self.feeds or (self,)
+
+    def every_topic(self) -> tuple[str, ...]:
+        """Return all topics in their order."""
+        return tuple(topic for feed in self.every_feed() for topic in feed.topics)
 
 
 class StateConfig(Section):

@@ -50,7 +50,20 @@ PAIRS: list[tuple[type, type[BaseModel], set[str]]] = [
     (
         DetectorSettings,
         GroupConfig,
-        {"name", "select", "values", "max_streams", "evict_after_seconds", "learning", "drift", "trial", "maintenance"},
+        {
+            "name",
+            "select",
+            "rename",
+            "by",
+            "drop",
+            "values",
+            "max_streams",
+            "evict_after_seconds",
+            "learning",
+            "drift",
+            "trial",
+            "maintenance",
+        },
     ),
 ]
 
