@@ -85,6 +85,7 @@ def settle(rows: Row, maintained: Mask, samples: int) -> Mask:
     left = rows["settling"].copy()
     rows["settling"] = np.where(maintained, min(samples, SETTLING_SAMPLES_MAX), np.maximum(left - 1, 0))
     held: Mask = maintained | (left > 0)
+    rows["alert_withheld"] *= held
     return held
 
 

@@ -185,15 +185,13 @@ class _GroupRun:
         settings = self.group.detector.settings
         guarded = _beyond_guard(settings, self.values[at])
         shielded = alerts.protected(settings.alert, rows)
-        held = None
-        if self.maintained is not None:
-            held = alerts.settle(rows, self.maintained[at], SETTLING_WINDOWS * settings.model.window)
+        held = self._held(at, rows)
         recent = None if held is None else self._maintain(held, rows, shielded)
         scored = scoring.score(self.group.detector, rows, self.times_ms[at], self.values[at], shielded)
-        self._reset_broken(rows, scored)
         if held is not None and recent is not None:
             channels.put_back(rows, *recent)
             held = held & ~(guarded & ~self.muted[at])
+        self._reset_broken(rows, scored)
         moved = alerts.advance(settings.alert, rows, self.times_ms[at], scored.score, guarded, held)
         threshold.spend(settings.threshold, rows, moved.opened & ~guarded)
         if moved.withheld:
@@ -203,6 +201,13 @@ class _GroupRun:
         self._tell(at, local, rows, scored, moved)
         self.work[local] = rows
         self.score[at] = scored.score
+
+    def _held(self, at: Index, rows: Row) -> Mask | None:
+        """Return which rows (n,) a window of maintenance holds, None when there is none."""
+        if self.maintained is None:
+            return None
+        held = alerts.settle(rows, self.maintained[at], SETTLING_WINDOWS * self.group.detector.settings.model.window)
+        return held if held.any() else None
 
     def _maintain(self, held: Mask, rows: Row, shielded: Mask) -> tuple[Mask, channels.Recent]:
         """Shield the rows `held` (n,) by a window; return which of them go on after it as before, and how they stand.

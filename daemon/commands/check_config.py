@@ -43,7 +43,7 @@ def _summary(config: Config) -> Iterator[str]:
     yield f"  kafka     {', '.join(kafka.bootstrap_servers)} ({security.protocol}{identity}), group {kafka.group_id}"
     for feed in config.input.every_feed():
         yield f"  input     {', '.join(feed.topics)} ({feed.format})"
-    yield from (f"  group     {_described(group)}" for group in config.groups)
+    yield from (f"  group     {_described(config.maintained(group))}" for group in config.groups)
     yield f"  state     {config.state.topic}, every {config.state.flush_seconds:g} s"
     outputs = config.outputs
     yield f"  alerts    {outputs.alerts.topic}"
@@ -59,6 +59,8 @@ def _described(group: GroupConfig) -> str:
     channels = ", ".join(group.channels) or "each field by itself"
     threshold = " ".join(f"{value}" for value in group.threshold.model_dump().values())
     parts = [f"{group.name}: {chosen}", channels, f"threshold {threshold}", f"severity {group.alert.severity}"]
+    if group.maintenance:
+        parts.append(f"windows of maintenance: {len(group.maintenance)}")
     if group.guard:
         parts.append(f"guards on {', '.join(group.guard)}")
     return "; ".join(parts)

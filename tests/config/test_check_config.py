@@ -123,6 +123,27 @@ def test_a_missing_input_topic_is_a_problem(path: Path) -> None:
     assert f"{path}: input.topics[1]: the topic more does not exist" in text
 
 
+def test_feeds_and_windows_are_summed_up_and_a_feeds_missing_topic_is_a_problem(path: Path) -> None:
+    path.write_text(
+        """
+input:
+  feeds: [{topics: [metrics]}, {topics: [hosts, more], format: influx}]
+maintenance: [{weekdays: [sunday]}]
+groups:
+  - name: all
+    maintenance: [{months: ["1"]}]
+""",
+        encoding="utf-8",
+    )
+    code, text = check(path, lambda _config: Topics({"metrics": 4, "hosts": 1}))
+    assert code == 78
+    assert f"{path}: input.feeds[1].topics[1]: the topic more does not exist" in text
+    code, text = check(path)
+    assert code == 0
+    assert "  input     metrics (json)\n  input     hosts, more (influx)\n" in text
+    assert "severity warning; windows of maintenance: 2\n" in text
+
+
 def test_a_topic_with_wrong_settings_is_a_problem(path: Path) -> None:
     broker = Topics({"metrics": 1, "more": 1, "longwatch-state": 1}, fault="cleanup.policy is delete")
     code, text = check(path, lambda _config: broker)

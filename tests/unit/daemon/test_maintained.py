@@ -86,6 +86,16 @@ def test_an_alert_that_would_open_in_a_window_is_withheld_and_counted_once() -> 
     assert quiet.by_time["s", START_MS + 100 * INTERVAL_MS] >= 1.0
 
 
+def test_each_window_counts_what_it_withholds() -> None:
+    values = wave(260)
+    values[100:103] += 30.0
+    values[180:183] += 30.0
+    found = feed(between(95, 120), between(175, 200))
+    withheld = [found.poll(part).withheld.get("g", 0) for part in cut(series(values), [101, 150, 181])]
+    assert withheld == [1, 0, 1, 0]
+    assert found.events == []
+
+
 SETTLED = SETTLING_WINDOWS * PLAIN.model.window
 
 
