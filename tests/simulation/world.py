@@ -10,7 +10,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -23,6 +23,7 @@ from daemon.errors import BrokerUnavailable
 from daemon.formats import JsonFormat
 from daemon.intake import Intake, Limits
 from daemon.loop import Loop, LoopSettings, Surroundings
+from daemon.maintenance import NO_WINDOWS, Calendar
 from daemon.memory import MemoryBroker, MemoryCluster, Operation
 from daemon.models import ModelStore
 from daemon.partitions import Partitions, Watched
@@ -111,6 +112,7 @@ class World:
     clock: float = 1000.0  # of the processes, in seconds
     wall_ms: int = START_MS + 10_000_000  # of the cluster: it stamps the records
     dead: set[str] = field(default_factory=set)  # identities that may have left a transaction open
+    calendar: Calendar = NO_WINDOWS  # of the group's maintenance
     cluster: MemoryCluster = field(init=False)
 
     def __post_init__(self) -> None:
@@ -259,7 +261,8 @@ class Process:
         return [event for event in self.events if isinstance(event, kind)]
 
     def _watched(self) -> Watched:
-        groups = {GROUP: Group(GROUP, Detector(SETTINGS), evidence_bytes_max=EVIDENCE_BYTES_MAX)}
+        told = Group(GROUP, Detector(SETTINGS), evidence_bytes_max=EVIDENCE_BYTES_MAX)
+        groups = {GROUP: replace(told, calendar=self.world.calendar)}
         restore = RestoreSettings("state", LAYOUTS, RESTORE_SECONDS)
         self._intake = Intake(JsonFormat(), [Selection()], Limits())
         return Watched(
