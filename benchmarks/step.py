@@ -11,8 +11,9 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file, too
 
 from daemon.alert_events import Group
+from daemon.allocator import keep_freed_memory
 from daemon.engine import Part, Samples, layout, step
 from daemon.types import TopicPartition
 from detectors.autoencoder import weight_shapes
@@ -139,7 +141,13 @@ class _Products(TorchFunctionMode):
         super().__init__()
         self.shapes: list[tuple[torch.Size, torch.Size]] = []
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         """Note the call and go on."""
         if func is torch.addmm:
             self.shapes.append((args[1].shape, args[2].shape))
@@ -163,7 +171,7 @@ def products(net: Network, streams: int) -> Callable[[], None]:
     return bare
 
 
-def seconds(call: Callable[[], None]) -> float:
+def seconds(call: Callable[[], object]) -> float:
     """Return the processor time of a call."""
     began = time.process_time()
     call()
@@ -179,7 +187,7 @@ def measure(every: Sequence[Case], streams: int, rounds: int, turns: int) -> lis
     bare = [products(bed.network, streams) if bed.network else None for bed in beds]
     taken, multiplied = [], []
     for _ in range(rounds):
-        taken.append([seconds(lambda bed=bed: [bed.turn(slots) for _ in range(turns)]) for bed in beds])  # type: ignore[misc]
+        taken.append([seconds(partial(_turns, bed, slots, turns)) for bed in beds])
         multiplied.append([_of_products(each, turns) for each in bare])
     whole = [[each / (turns * streams) for each in row] for row in taken]
     default = next(i for i, case in enumerate(every) if case.name == DEFAULT)
@@ -199,7 +207,12 @@ def _of_products(bare: Callable[[], None] | None, turns: int) -> float:
     """Return what the products of so many turns take; they are repeated until that can be measured."""
     if bare is None:
         return 0.0
-    return seconds(lambda: [bare() for _ in range(10 * turns)] and None) / 10
+    return seconds(lambda: [bare() for _ in range(10 * turns)]) / 10
+
+
+def _turns(bed: Bed, slots: np.ndarray[Any, np.dtype[np.intp]], turns: int) -> None:
+    for _ in range(turns):
+        bed.turn(slots)
 
 
 def told(values: Sequence[float], digits: int = 2) -> str:
@@ -236,6 +249,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table between its marks in this page")
     arguments = parser.parse_args()
     use_threads(1)  # as the daemon's default
+    keep_freed_memory()
     wanted = [case for case in cases() if arguments.only in case.name or case.name == DEFAULT]
     lines = "\n".join(table(measure(wanted, arguments.streams, arguments.rounds, arguments.turns)))
     print(lines)

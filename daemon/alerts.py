@@ -20,14 +20,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.columns import Rows
 from detectors.settings import AlertSettings
 
 F = NDArray[np.float64]
-Row = NDArray[np.void]
 Mask = NDArray[np.bool_]
 
 QUIET, PENDING, FIRING, CLEARING = range(4)
 LOW, HELD, HIGH = range(3)
+FOREVER_MS: Final = 2**62
 TABLE: Final = np.array(
     [
         [QUIET, QUIET, PENDING],
@@ -66,19 +67,19 @@ class Moved:
     accepted: Mask
 
 
-def protected(settings: AlertSettings, rows: Row) -> Mask:
+def protected(settings: AlertSettings, rows: Rows) -> Mask:
     """Return the rows (n,) whose open alert keeps them from learning."""
     firing = rows["alert_phase"] >= FIRING
     result: Mask = firing & (rows["alert_samples"] < settings.accept_after_samples)
     return result
 
 
-def advance(settings: AlertSettings, rows: Row, times_ms: NDArray[np.int64], scores: F, guarded: Mask) -> Moved:
+def advance(settings: AlertSettings, rows: Rows, times_ms: NDArray[np.int64], scores: F, guarded: Mask) -> Moved:
     """Take one sample's score for each row through the table, moving the rows in place.
 
     `scores` (n,) are NaN while a stream is warming; `guarded` (n,) are the rows beyond a guard rail.
     """
-    known = np.nan_to_num(scores, nan=0.0)
+    known = np.where(np.isnan(scores), 0.0, scores)
     rows["score"] = known
     phase = rows["alert_phase"].copy()
     after = TABLE[phase, _signals(settings, rows, known, guarded)]
@@ -98,13 +99,13 @@ def advance(settings: AlertSettings, rows: Row, times_ms: NDArray[np.int64], sco
     return Moved(opened, updated & ~opened & ~closed, closed, accepted)
 
 
-def needed(settings: AlertSettings, rows: Row) -> F:
+def needed(settings: AlertSettings, rows: Rows) -> F:
     """Return the scores (n,) from which on the rows' next sample may open an alert: 1, and what habituation adds."""
     result: F = 1.0 + np.minimum(settings.habituation * rows["alert_recent"], settings.habituation_max)
     return result
 
 
-def _signals(settings: AlertSettings, rows: Row, scores: F, guarded: Mask) -> NDArray[np.int8]:
+def _signals(settings: AlertSettings, rows: Rows, scores: F, guarded: Mask) -> NDArray[np.int8]:
     level = needed(settings, rows)
     held_off = (rows["alert_since"] > 0) & (rows["alert_since"] < settings.hold_off_samples)
     high = (scores >= level) & ~held_off
@@ -112,7 +113,7 @@ def _signals(settings: AlertSettings, rows: Row, scores: F, guarded: Mask) -> ND
     return np.where(guarded, HIGH, signal).astype(np.int8)
 
 
-def _count(settings: AlertSettings, rows: Row, opened: Mask, anomaly: Mask) -> None:
+def _count(settings: AlertSettings, rows: Rows, opened: Mask, anomaly: Mask) -> None:
     """Move the counters of hold-off, habituation and age by one sample."""
     decay = 0.5 ** (1.0 / settings.habituation_half_life_samples)
     rows["alert_recent"] = rows["alert_recent"] * decay + anomaly
@@ -122,7 +123,7 @@ def _count(settings: AlertSettings, rows: Row, opened: Mask, anomaly: Mask) -> N
 
 
 def _follow_peak(
-    settings: AlertSettings, rows: Row, times_ms: NDArray[np.int64], scores: F, opened: Mask, guarded: Mask
+    settings: AlertSettings, rows: Rows, times_ms: NDArray[np.int64], scores: F, opened: Mask, guarded: Mask
 ) -> Mask:
     """Keep peak and highest score of the open alerts; return the rows that worsened enough to be told again."""
     higher = opened | (scores > rows["alert_max"])
@@ -135,7 +136,7 @@ def _follow_peak(
     return worse
 
 
-def silent_rows(settings: AlertSettings, rows: Row, watermark_ms: NDArray[np.int64] | int, samples_min: int) -> Mask:
+def silent_rows(settings: AlertSettings, rows: Rows, watermark_ms: NDArray[np.int64] | int, samples_min: int) -> Mask:
     """Return the rows (n,) that have missed so many of their usual intervals, judged by their partition's watermark."""
     if settings.silence_intervals <= 0:
         return np.zeros(len(rows), dtype=bool)
@@ -144,7 +145,15 @@ def silent_rows(settings: AlertSettings, rows: Row, watermark_ms: NDArray[np.int
     return overdue
 
 
-def silent_from_ms(settings: AlertSettings, rows: Row) -> NDArray[np.int64]:
+def quiet_until_ms(settings: AlertSettings, rows: Rows, samples_min: int, among: Mask) -> int:
+    """Return the watermark up to which none of the rows `among` (n,) falls silent that is not so already."""
+    judged = among & (rows["samples"] >= samples_min) & (rows["interval_ms"] > 0) & (rows["silent"] == 0)
+    if settings.silence_intervals <= 0 or not judged.any():
+        return FOREVER_MS
+    return int(silent_from_ms(settings, rows)[judged].min())
+
+
+def silent_from_ms(settings: AlertSettings, rows: Rows) -> NDArray[np.int64]:
     """Return the event times (n,) at which the rows' patience ends.
 
     It is counted on their partition's clock, not on their own: a stream whose clock runs behind is not silent.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scaling
-from detectors.columns import Row, Rows
+from detectors.columns import Rows
 
 F = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -68,7 +68,7 @@ def of_network(channels: int) -> slice:
     return slice(0, SCALES if channels == 1 else 0)
 
 
-def clear(rows: Row) -> None:
+def clear(rows: Rows) -> None:
     """Set what does not begin at 0 in fresh rows."""
     if _is_joint(rows["local"].shape[1]):
         rows["covariance"] = np.eye(rows["covariance"].shape[1], dtype=np.float32)
@@ -81,7 +81,9 @@ def model_parts(rows: Rows, errors: F) -> F:
     squares, or the loudest would be all that is heard; what was said of the newest sample tells nothing more.
     """
     if errors.shape[2] == 1:
-        single: F = known(np.abs(errors)).mean(axis=1)
+        size = known(np.abs(errors))
+        single: F = size[:, 0] + size[:, AHEAD]
+        single /= HEADS
         return single
     square = rows["error_square"].astype(np.float64)  # (n, D)
     least = np.maximum(SQUARE_SHARE_MIN * np.median(square, axis=1, keepdims=True), SQUARE_FLOOR)
@@ -108,15 +110,17 @@ def level_parts(rows: Rows, z: F) -> F:
 
 def combined(rows: Rows, model: F, level: F, present: Mask) -> F:
     """Return one error for each name (n, K), from the channels' parts and the row's steps and repetitions."""
-    count = np.maximum(present.sum(axis=1), 1)
     least = STEP_FLOOR * scaling.floored(rows)
     change = np.abs(np.log((rows["step_now"] + least) / (rows["step_usual"] + least)))  # (n, D)
     run = np.maximum(rows["repeats"] - REPEATS_FREE, 0.0)
     stuck = np.log((1.0 + run) / (1.0 + rows["repeats_usual"]))  # (n, D)
     result = np.empty((len(rows), len(NAMES)))
-    result[:, 0], result[:, 1] = model.sum(axis=1) / count, level.sum(axis=1) / count
-    if model.shape[1] > 1:
-        result[:, 0], result[:, 1] = np.maximum(result[:, 0], result[:, 1]), 0.0
+    if model.shape[1] == 1:
+        result[:, :1], result[:, 1:2], result[:, 2:3], result[:, 3:] = model, level, change, np.maximum(stuck, 0.0)
+        return result
+    count = np.maximum(present.sum(axis=1), 1)
+    result[:, 0] = np.maximum(model.sum(axis=1), level.sum(axis=1)) / count
+    result[:, 1] = 0.0
     result[:, 2], result[:, 3] = change.max(axis=1), np.maximum(stuck.max(axis=1), 0.0)
     return result
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from detectors.slab import copied
 
 Row = NDArray[np.void]
 Mask = NDArray[np.bool_]
@@ -23,9 +25,9 @@ class Columns:
     A field that is changed in place must be assigned as well: only what was assigned is written back.
     """
 
-    __slots__ = ("_columns", "_changed", "_rows")
+    __slots__ = ("_changed", "_columns", "_rows")
 
-    def __init__(self, rows: Row | Columns) -> None:
+    def __init__(self, rows: Row) -> None:
         self._rows = rows
         self._columns: dict[str, NDArray[Any]] = {}
         self._changed: set[str] = set()
@@ -39,7 +41,7 @@ class Columns:
             column = self._columns[name] = self._rows[name].copy()
         return column
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str, value: ArrayLike) -> None:
         column = self[name]
         if value is not column:
             column[...] = value
@@ -49,6 +51,19 @@ class Columns:
     def dtype(self) -> np.dtype[Any]:
         """The layout of the rows."""
         return self._rows.dtype
+
+    def row(self, at: int) -> Row:
+        """Return a copy (1,) of one row as it is now."""
+        return self._shown(self.stored(at), at)
+
+    def stored(self, at: int) -> Row:
+        """Return a copy (1,) of one row as it was last stored."""
+        return copied(self._rows[at : at + 1])
+
+    def _shown(self, row: Row, at: int) -> Row:
+        for name in self._changed:
+            row[name] = self._columns[name][at]
+        return row
 
     def store(self) -> None:
         """Write what has changed into the rows."""
@@ -67,7 +82,7 @@ class Part(Columns):
     __slots__ = ("_at", "_whole")
 
     def __init__(self, whole: Columns, at: Mask | Index) -> None:
-        super().__init__(whole)
+        super().__init__(whole._rows)  # noqa: SLF001  # one of its own kind
         self._whole, self._at = whole, np.flatnonzero(at) if at.dtype == bool else at
 
     def __len__(self) -> int:
@@ -78,6 +93,10 @@ class Part(Columns):
         if column is None:
             column = self._columns[name] = self._whole[name].take(self._at, axis=0)
         return column
+
+    def row(self, at: int) -> Row:
+        """Return a copy (1,) of one row as it is now."""
+        return self._shown(self._whole.row(int(self._at[at])), at)
 
     def store(self) -> None:
         """Write what has changed into the columns that these were taken from."""

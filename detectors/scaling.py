@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import epochs
-from detectors.columns import Row, Rows
+from detectors.columns import Rows
 
 F = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -53,7 +53,7 @@ def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
     ]
 
 
-def clear(rows: Row) -> None:
+def clear(rows: Rows) -> None:
     """Set the scaling of fresh rows."""
     rows["raw_last"] = np.nan
 

@@ -6,6 +6,7 @@ The order is strictly causal: a sample is scored with what was known before it, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from detectors import channels, readout, scaling, tail, threshold
 from detectors.architectures import widths_of
 from detectors.channels import SCALES
-from detectors.columns import Columns, Row, Rows
+from detectors.columns import Columns, Rows
 from detectors.settings import DetectorSettings
 
 F = NDArray[np.float64]
@@ -136,7 +137,7 @@ def score(detector: Detector, rows: Rows, times_ms: NDArray[np.int64], values: F
     channels.follow(rows, z, difference)
     smooth = tail.placed(channels.smoothed(rows, channels.combined(rows, *parts, present), rows["samples"]))
     decades = _decades(rows, smooth, parts)
-    surprise: F = (decades * error_weights(z.shape[1])).max(axis=1)
+    surprise = reduce(np.maximum, (decades * error_weights(z.shape[1])).T)
     result = threshold.score(detector.settings.threshold, rows, surprise)
     warm = rows["samples"] >= detector.settings.warmup_samples
     spread = scaling.floored(rows)
@@ -230,7 +231,9 @@ def _decades(rows: Rows, smooth: tail.Placed, parts: tuple[F, F]) -> F:
 
     One channel's network counts once it is warm; the one error of several channels is told as that of the larger part.
     """
-    decades: F = tail.decades(rows["tail"], smooth).reshape(len(rows), -1, SCALES).mean(axis=2)
+    of_scales = tail.decades(rows["tail"], smooth).reshape(len(rows), -1, SCALES)
+    decades: F = reduce(np.add, (of_scales[:, :, i] for i in range(SCALES)))
+    decades /= SCALES
     if parts[0].shape[1] == 1:
         decades[:, 0] = np.where(rows["model_samples"] > MODEL_WARMUP_SAMPLES, decades[:, 0], 0.0)
     else:
@@ -247,6 +250,8 @@ def error_weights(width: int) -> F:
 
 def _shares(parts: tuple[F, F], decades: F) -> F:
     """Return each channel's share (n, D) in the more surprising of the two errors; without any, all are equal."""
+    if parts[0].shape[1] == 1:
+        return np.ones(parts[0].shape)
     weight = np.where((decades[:, 0] >= decades[:, 1])[:, None], *parts)
     total = weight.sum(axis=1, keepdims=True)
     share: F = np.where(total > 0, weight / np.maximum(total, 1e-12), 1.0 / weight.shape[1])
@@ -284,8 +289,11 @@ def _learn(settings: DetectorSettings, rows: Columns, observed: _Observed, learn
     """
     samples = rows["samples"].astype(np.float64)  # (n,)
     rows["shielded"] = np.where(learning, 0.0, rows["shielded"] + 1.0)
-    entering = np.repeat((rows["shielded"] <= SHIELDED_TAIL_SAMPLES)[:, None], channels.UNITS, axis=1)  # (n, UNITS)
-    entering[_is_settling(rows), channels.of_network(observed.z.shape[1])] = False
+    entering = (rows["shielded"] <= SHIELDED_TAIL_SAMPLES)[:, None]
+    settling = _is_settling(rows)
+    if settling.any():
+        entering = np.repeat(entering, channels.UNITS, axis=1)  # (n, UNITS)
+        entering[settling, channels.of_network(observed.z.shape[1])] = False
     counts = rows["tail"]
     tail.learn(counts, observed.smooth, entering, tail.halves(samples[:, None] + 1.0))
     rows["tail"] = counts
@@ -299,7 +307,7 @@ def _learn(settings: DetectorSettings, rows: Columns, observed: _Observed, learn
 
 def _renew_scale(rows: Columns, due: Mask) -> None:
     location, spread = scaling.renewed(rows, due)
-    some = due.any(axis=1)
+    some = np.asarray(due.any(axis=1))
     part = rows.some(some)
     move_scale(part, location[some], spread[some])
     part.store()

@@ -97,7 +97,7 @@ def learn(counts: Counts, at: Placed, learning: Mask, halving: Mask) -> None:
 
     `learning` and `halving` are (n, units) or (n, 1).
     """
-    counts += _COUNTED.take(np.where(learning, at.bin, BINS), axis=0)
+    counts += _COUNTED.take(at.bin if learning.all() else np.where(learning, at.bin, BINS), axis=0)
     if halving.any():
         ending = np.broadcast_to(halving, counts.shape[:2])
         counts[ending] >>= 1
@@ -109,7 +109,7 @@ def _begins(shape: tuple[int, ...]) -> NDArray[np.intp]:
 
 
 def _logs_of_share(counts: Counts, total: Counts) -> F4:
-    share = counts + _HALF
+    share: F4 = counts + _HALF
     share /= total + np.float32(SAMPLE_COUNT)
     return np.log(share, out=share)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detectors import tail
-from detectors.tail import placed
 from detectors.slab import row_dtype
+from detectors.tail import placed
 
 F = NDArray[np.float64]
 Counts = NDArray[np.uint16]
