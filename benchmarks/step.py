@@ -232,9 +232,9 @@ def table(costs: Sequence[Cost]) -> Iterator[str]:
         yield f"| {name} | {each.row_bytes:,} | {micro} | {told(each.to_default)} | {products_told} |"
 
 
-def write(page: Path, lines: str) -> None:
-    """Put `lines` between this command's marks in a page."""
-    begin, end = f"<!-- {MARK} -->", f"<!-- end of {MARK} -->"
+def write(page: Path, lines: str, mark: str) -> None:
+    """Put `lines` between a command's marks in a page."""
+    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
     before, _, rest = page.read_text(encoding="utf-8").partition(begin)
     page.write_text(f"{before}{begin}\n\n{lines}\n\n{end}{rest.partition(end)[2]}", encoding="utf-8")
 
@@ -254,7 +254,7 @@ def main() -> None:
     lines = "\n".join(table(measure(wanted, arguments.streams, arguments.rounds, arguments.turns)))
     print(lines)
     if arguments.write is not None:
-        write(arguments.write, lines)
+        write(arguments.write, lines, MARK)
 
 
 if __name__ == "__main__":
