@@ -192,7 +192,7 @@ class Slab:
         """Make room for so many slots at once, so that loading many pages does not copy rows again and again."""
         if slots > len(self._rows):
             grown = np.zeros(slots, self.dtype)
-            grown[: len(self._rows)] = self._rows
+            _whole(grown)[: len(self._rows)] = _whole(self._rows)
             self._rows = grown
 
 
