@@ -22,6 +22,7 @@ from detectors.slab import Slab
 NAN = math.nan
 CACHED_STREAMS_MAX = 500_000
 STREAM_CHARS_MAX = 4096  # of a stream's name, which stands in pages, scores and alerts
+SEPARATOR = "\x00"
 FIELD = "field"  # the label that tells the fields of a record apart
 
 
@@ -65,7 +66,8 @@ class Taken:
 
 
 Begins = Mapping[str, Sequence[float]]  # what the row of a new stream begins with
-Route = list[tuple[str, str, Sequence[str], Begins | None]]  # group, stream key, field names
+Shape = str | tuple[str, ...]
+Route = Sequence[tuple[str, str, Sequence[str], Begins | None]]  # group, stream key, field names
 _TOLD: Mapping[Kind, float] = {"counter": scaling.COUNTER, "delta": scaling.DELTA}
 
 
@@ -83,7 +85,7 @@ class Intake:
         self._kinds = kinds
         self._groups = groups
         self._limits = limits
-        self._routes: dict[tuple[object, ...], Route] = {}
+        self._routes: dict[Shape, Route] = {}
 
     def take(self, partition: TopicPartition, records: Sequence[Record], state: PartitionState) -> Taken:
         """Decode `records`, in their order; new streams get slots in the state's slabs, nothing else changes there.
@@ -128,7 +130,7 @@ class Intake:
         latest_ms = times_ms[0] if len(times_ms) == 1 else max(times_ms)
         return taking.ahead(record.timestamp, latest_ms, self._limits.future_ms_max) or points
 
-    def _route(self, point: Point, shape: tuple[object, ...]) -> Route | Malformed:
+    def _route(self, point: Point, shape: Shape) -> Route | Malformed:
         """Find group, stream key and field names of each stream that the point feeds, and remember them."""
         found = self._find_route(point)
         if any(len(key) > STREAM_CHARS_MAX for _, key, *_ in found):
@@ -142,21 +144,21 @@ class Intake:
         labels = {**point.labels, "name": point.name} if point.name else point.labels
         group = next((group for group in self._groups if group.selects(labels)), None)
         if group is None:
-            return []
+            return ()
         if group.channels:
             wanted = [name for name in group.channels if name in point.fields]
-            names = tuple(group.channels)
+            names = _one_object(tuple(group.channels))
             key = stream_key(point.name, point.labels)
-            return [(group.name, key, names, self._begins(group.name, point, names))] if wanted else []
-        return [
+            return ((group.name, key, names, self._begins(group.name, point, names)),) if wanted else ()
+        return tuple(
             (
                 group.name,
                 stream_key(point.name, _field_labels(point.labels, name)),
-                (name,),
+                _one_object((name,)),
                 self._begins(group.name, point, (name,)),
             )
             for name in point.fields
-        ]
+        )
 
     def _begins(self, group: str, point: Point, names: Sequence[str]) -> Begins | None:
         """Return what a stream's row begins with where it is told what its values are.
@@ -168,6 +170,12 @@ class Intake:
             return _told((_TOLD.get(told, scaling.GAUGE),) * len(names))
         found = tuple(_TOLD.get(point.kinds.get(name, "gauge"), scaling.UNKNOWN) for name in names)
         return _told(found) if any(found) else None
+
+
+@lru_cache(1024)
+def _one_object(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `names`: the same object each time, however many routes hold it."""
+    return names
 
 
 @lru_cache(1024)
@@ -191,10 +199,16 @@ def _timed(points: Sequence[Point], record_ms: int) -> Sequence[Point] | Malform
     return [point._replace(time_ms=record_ms) if point.time_ms == NO_TIME else point for point in points]
 
 
-def _shape(point: Point) -> tuple[object, ...]:
-    """Return what tells a point's streams from all others; how many labels there are tells these from the fields."""
+def _shape(point: Point) -> Shape:
+    """Return what tells a point's streams from all others, as one text where no part of it holds the separator.
+
+    There are as many shapes as streams: a text is a fraction of a tuple's memory, and found with fewer looks at it. How
+    many labels there are tells these from the fields.
+    """
     labels = point.labels
-    return (len(labels), point.name, *labels, *labels.values(), *point.fields)
+    parts = (str(len(labels)), point.name, *labels, *labels.values(), *point.fields)
+    shape = SEPARATOR.join(parts)
+    return shape if shape.count(SEPARATOR) == len(parts) - 1 else parts
 
 
 def _field_labels(labels: Mapping[str, str], name: str) -> Mapping[str, str]:
