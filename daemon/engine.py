@@ -34,7 +34,7 @@ I8 = NDArray[np.int64]
 Row = NDArray[np.void]
 Index = NDArray[np.intp]
 
-BLOCK_ROWS = 4096  # are taken through all their waves before the next: more do not fit the cache, with fewer Python shows
+BLOCK_ROWS = 4096  # go through all their waves before the next: fewer cost more in calls, more do not fit the cache
 
 
 @dataclass(frozen=True, slots=True)
