@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ from daemon.alert_events import (
 from daemon.events import ForgetReason
 from daemon.evidence import Evidence, gathered
 from daemon.types import DropReason, TopicPartition
+from daemon.waves import Queue, Wave, queued
 from detectors import adopt, scoring, threshold
 from detectors.columns import Columns
 from detectors.replay import Moment
@@ -115,12 +116,12 @@ def step(batch: Sequence[tuple[Group, Sequence[Part]]]) -> Step:
 
 def _step_group(group: Group, parts: Sequence[Part], result: Step) -> None:
     """Step all partitions of a group at once, so that the matrices are as large as they can be."""
-    queues, places = zip(*(_queued(part.samples.slots) for part in parts), strict=True)
+    queues, places = zip(*(queued(part.samples.slots) for part in parts), strict=True)
     starts = np.cumsum([0, *(len(slots) for slots in places)])
     work = joined([part.slab.take(slots) for part, slots in zip(parts, places, strict=True)])
     _clear_fresh(work)
     run = _GroupRun(group, parts, result)
-    queue = _Queue.joined(queues, starts, run.starts)
+    queue = Queue.joined(queues, starts, run.starts)
     for first in range(0, len(work), BLOCK_ROWS):
         columns = Columns(work[first : first + BLOCK_ROWS])
         for wave in queue.waves(first, first + BLOCK_ROWS):
@@ -143,52 +144,6 @@ def _clear_fresh(work: Row) -> None:
         work[fresh] = rows
 
 
-@dataclass(frozen=True, slots=True)
-class _Wave:
-    """Samples of different streams: where they stand among the batch's, and their rows within a block."""
-
-    at: Index
-    row: Index
-    is_first: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Queue:
-    """Samples ordered by their streams' rows, and those of one stream by time; columns of length n."""
-
-    at: Index  # where the sample stands among the batch's
-    row: Index
-    rank: Index  # how many samples of its stream come before it
-
-    @classmethod
-    def joined(cls, queues: Sequence[_Queue], rows: Index, samples: Index) -> _Queue:
-        """Return one queue of several partitions', whose rows and samples begin at `rows` and `samples`."""
-        return cls(
-            np.concatenate([each.at + start for each, start in zip(queues, samples, strict=False)]),
-            np.concatenate([each.row + start for each, start in zip(queues, rows, strict=False)]),
-            np.concatenate([each.rank for each in queues]),
-        )
-
-    def waves(self, first: int, end: int) -> Iterator[_Wave]:
-        """Yield the samples of the rows from `first` to `end`, so that no wave holds a stream twice, in their order."""
-        low, high = np.searchsorted(self.row, (first, end))
-        at, row, rank = self.at[low:high], self.row[low:high] - first, self.rank[low:high]
-        order = np.argsort(rank, kind="stable")
-        for number, wave in enumerate(np.split(order, np.cumsum(np.bincount(rank))[:-1])):
-            yield _Wave(at[wave], row[wave], number == 0)
-
-
-def _queued(slots: Index) -> tuple[_Queue, Index]:
-    """Return a queue of one partition's samples, which are in their order, and the different slots, ascending."""
-    at = np.argsort(slots, kind="stable")
-    ordered = slots[at]
-    is_first = np.ones(len(ordered), dtype=bool)
-    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
-    row = np.cumsum(is_first) - 1
-    begins = np.flatnonzero(is_first)
-    return _Queue(at, row, np.arange(len(at)) - begins[row]), ordered[begins]
-
-
 class _GroupRun:
     """The waves of one group in one step, which move private copies of rows."""
 
@@ -201,7 +156,7 @@ class _GroupRun:
         self.starts = np.cumsum([0, *(len(s.slots) for s in samples)])
         self.score = np.full(len(self.times_ms), np.nan)
 
-    def wave(self, wave: _Wave, block: Columns) -> None:
+    def wave(self, wave: Wave, block: Columns) -> None:
         """Take a wave through detector and alert table; `block` are the rows that it numbers."""
         at = wave.at
         # what goes before a wave must still be there when it raises an alert: only the first moves the block itself
@@ -215,7 +170,7 @@ class _GroupRun:
             _count(self.result, self.group.name, "missing", int(missing.sum()))
             self._drop(times_ms[behind], rows["time_ms"][behind])
             if kept.any():
-                self.wave(_Wave(at[kept], wave.row[kept], is_first=False), block)
+                self.wave(Wave(at[kept], wave.row[kept], is_first=False), block)
             return
         self._end_silence(at, rows)
         rows["seen_ms"] = np.maximum(self.watermark_ms[at], times_ms)
@@ -281,7 +236,7 @@ class _GroupRun:
         if len(back):
             rows["silent"] = 0
 
-    def _tell(self, wave: _Wave, moving: tuple[Columns, Columns], scored: Scored, moved: alerts.Moved) -> None:
+    def _tell(self, wave: Wave, moving: tuple[Columns, Columns], scored: Scored, moved: alerts.Moved) -> None:
         """Write an event for every row that opened, worsened or closed; `moving` are the block and the wave's rows."""
         block, rows = moving
         changes: tuple[tuple[Change, NDArray[np.bool_]], ...] = (
