@@ -9,7 +9,7 @@ PYTHON ?=
 PYTHONS := python3 python3.13 python3.12 python3.11 python
 UPGRADE ?=
 TESTS ?= tests
-# For `make accuracy`: the corpora, and what else to say to benchmarks.accuracy.
+# For `make accuracy`: the corpora. ARGS: what else to say to it, and to `make bench`.
 DATA ?=
 ARGS ?=
 # How many files of tests run at a time; each of these processes has a broker of its own. 0: one file after the other.
@@ -23,7 +23,7 @@ ifneq ($(MADE_FOR),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix lock docs accuracy wheel clean
+.PHONY: help setup demo test check fix lock docs accuracy bench wheel clean
 
 help: ## name the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -80,6 +80,9 @@ docs: $(STAMP) ## write the generated pages and config/schema.json anew
 accuracy: $(STAMP) ## every detector over the public corpora in DATA=DIR; ARGS="--only nab --seeds 1 ..." (benchmarks/README.md)
 	@[ -n "$(DATA)" ] || { echo "make accuracy DATA=DIR: name a directory with nab, asd, smd and skab, or some of them" >&2; exit 2; }
 	@$(BIN)/python -m benchmarks.accuracy "$(DATA)" $(ARGS)
+
+bench: $(STAMP) ## the table of speed and scale, as ratios; half an hour; ARGS="--only kernel ..." (benchmarks/README.md)
+	@$(BIN)/python -m benchmarks.table $(ARGS)
 
 wheel: $(STAMP) ## build dist/longwatch-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .

@@ -109,13 +109,6 @@ class Observed:
     accepted: bool
     evidence: Evidence | None = None
 
-    @classmethod
-    def of(
-        cls, scored: Scored, rows: NDArray[np.void], at: int, *, accepted: bool, evidence: Evidence | None = None
-    ) -> Observed:
-        """Take row `at` of a wave."""
-        return cls(scored, rows[at : at + 1], at, accepted, evidence)
-
 
 def alert_id(group: str, stream: str, rule: Rule, started_at_ms: int) -> str:
     """Return the alert's id: the same after any replay, because no floating-point number enters it."""

@@ -23,15 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.maintenance import NO_WINDOWS, Calendar
-from detectors.settings import AlertSettings
+from detectors.columns import Rows
+from detectors.settings import AlertSettings, DetectorSettings
 
 F = NDArray[np.float64]
-Row = NDArray[np.void]
 Mask = NDArray[np.bool_]
 
 QUIET, PENDING, FIRING, CLEARING = range(4)
 LOW, HELD, HIGH = range(3)
 SETTLING_SAMPLES_MAX: Final = 100
+FOREVER_MS: Final = 2**62
 TABLE: Final = np.array(
     [
         [QUIET, QUIET, PENDING],
@@ -73,14 +74,26 @@ class Moved:
     withheld: int = 0  # how many alerts began not to open
 
 
-def protected(settings: AlertSettings, rows: Row) -> Mask:
+def beyond_guard(settings: DetectorSettings, values: F) -> Mask:
+    """Return which samples (n,) have a channel beyond its guard rail; a missing value is beyond none."""
+    beyond = np.zeros(len(values), dtype=bool)
+    for channel, guard in settings.guard:
+        column = values[:, settings.channels.index(channel)]
+        if guard.min is not None:
+            beyond |= column < guard.min
+        if guard.max is not None:
+            beyond |= column > guard.max
+    return beyond
+
+
+def protected(settings: AlertSettings, rows: Rows) -> Mask:
     """Return the rows (n,) whose open alert keeps them from learning."""
     firing = rows["alert_phase"] >= FIRING
     result: Mask = firing & (rows["alert_samples"] < settings.accept_after_samples)
     return result
 
 
-def settle(rows: Row, maintained: Mask, samples: int) -> Mask:
+def settle(rows: Rows, maintained: Mask, samples: int) -> Mask:
     """Return the rows (n,) that a window of maintenance holds: those it covers, and for so many `samples` after it."""
     left = rows["settling"].copy()
     rows["settling"] = np.where(maintained, min(samples, SETTLING_SAMPLES_MAX), np.maximum(left - 1, 0))
@@ -91,7 +104,7 @@ def settle(rows: Row, maintained: Mask, samples: int) -> Mask:
 
 def advance(
     settings: AlertSettings,
-    rows: Row,
+    rows: Rows,
     times_ms: NDArray[np.int64],
     scores: F,
     guarded: Mask,
@@ -102,7 +115,7 @@ def advance(
     `scores` (n,) are NaN while a stream is warming; `guarded` (n,) are the rows beyond a guard rail, `held` (n,) those
     that must not open an alert; None: none of them.
     """
-    known = np.nan_to_num(scores, nan=0.0)
+    known = np.where(np.isnan(scores), 0.0, scores)
     rows["score"] = known
     phase = rows["alert_phase"].copy()
     signals = _signals(settings, rows, known, guarded)
@@ -130,7 +143,7 @@ def advance(
     return Moved(opened, updated & ~opened & ~closed, closed, accepted, withheld)
 
 
-def _withhold(rows: Row, due: Mask, lasts: Mask, held: Mask) -> int:
+def _withhold(rows: Rows, due: Mask, lasts: Mask, held: Mask) -> int:
     """Note in which rows an alert is withheld, and return in how many of them that begins now.
 
     What a window covers is no part of an open alert's age either.
@@ -142,13 +155,13 @@ def _withhold(rows: Row, due: Mask, lasts: Mask, held: Mask) -> int:
     return int((now & ~before).sum())
 
 
-def needed(settings: AlertSettings, rows: Row) -> F:
+def needed(settings: AlertSettings, rows: Rows) -> F:
     """Return the scores (n,) from which on the rows' next sample may open an alert: 1, and what habituation adds."""
     result: F = 1.0 + np.minimum(settings.habituation * rows["alert_recent"], settings.habituation_max)
     return result
 
 
-def _signals(settings: AlertSettings, rows: Row, scores: F, guarded: Mask) -> NDArray[np.int8]:
+def _signals(settings: AlertSettings, rows: Rows, scores: F, guarded: Mask) -> NDArray[np.int8]:
     level = needed(settings, rows)
     held_off = (rows["alert_since"] > 0) & (rows["alert_since"] < settings.hold_off_samples)
     high = (scores >= level) & ~held_off
@@ -156,7 +169,7 @@ def _signals(settings: AlertSettings, rows: Row, scores: F, guarded: Mask) -> ND
     return np.where(guarded, HIGH, signal).astype(np.int8)
 
 
-def _count(settings: AlertSettings, rows: Row, opened: Mask, anomaly: Mask) -> None:
+def _count(settings: AlertSettings, rows: Rows, opened: Mask, anomaly: Mask) -> None:
     """Move the counters of hold-off, habituation and age by one sample."""
     decay = 0.5 ** (1.0 / settings.habituation_half_life_samples)
     rows["alert_recent"] = rows["alert_recent"] * decay + anomaly
@@ -166,7 +179,7 @@ def _count(settings: AlertSettings, rows: Row, opened: Mask, anomaly: Mask) -> N
 
 
 def _follow_peak(
-    settings: AlertSettings, rows: Row, times_ms: NDArray[np.int64], scores: F, opened: Mask, guarded: Mask
+    settings: AlertSettings, rows: Rows, times_ms: NDArray[np.int64], scores: F, opened: Mask, guarded: Mask
 ) -> Mask:
     """Keep peak and highest score of the open alerts; return the rows that worsened enough to be told again."""
     higher = opened | (scores > rows["alert_max"])
@@ -181,7 +194,7 @@ def _follow_peak(
 
 def silent_rows(
     settings: AlertSettings,
-    rows: Row,
+    rows: Rows,
     watermark_ms: NDArray[np.int64] | int,
     samples_min: int,
     calendar: Calendar = NO_WINDOWS,
@@ -193,10 +206,26 @@ def silent_rows(
     if settings.silence_intervals <= 0:
         return np.zeros(len(rows), dtype=bool)
     known = (rows["samples"] >= samples_min) & (rows["interval_ms"] > 0)
-    patience = (settings.silence_intervals * rows["interval_ms"].astype(np.float64)).astype(np.int64)
-    overdue: Mask = known & (rows["seen_ms"] + patience < watermark_ms)
+    overdue: Mask = known & (rows["seen_ms"] + _patience_ms(settings, rows) < watermark_ms)
     if calendar:
         at = np.flatnonzero(overdue & (rows["silent"] == 0))
-        ends_ms = calendar.patience_ends_ms(rows["seen_ms"][at], patience[at])
+        ends_ms = calendar.patience_ends_ms(rows["seen_ms"][at], _patience_ms(settings, rows)[at])
         overdue[at] = ends_ms < np.broadcast_to(watermark_ms, overdue.shape)[at]
     return overdue
+
+
+def quiet_until_ms(settings: AlertSettings, rows: Rows, samples_min: int, among: Mask) -> int:
+    """Return the watermark up to which none of the rows `among` (n,) falls silent that is not so already.
+
+    A window of maintenance lets a stream be silent for longer, never for less.
+    """
+    judged = among & (rows["samples"] >= samples_min) & (rows["interval_ms"] > 0) & (rows["silent"] == 0)
+    if settings.silence_intervals <= 0 or not judged.any():
+        return FOREVER_MS
+    return int((rows["seen_ms"] + _patience_ms(settings, rows))[judged].min())
+
+
+def _patience_ms(settings: AlertSettings, rows: Rows) -> NDArray[np.int64]:
+    patience = settings.silence_intervals * rows["interval_ms"].astype(np.float64)
+    result: NDArray[np.int64] = patience.astype(np.int64)
+    return result

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon import assembly, events
+from daemon.allocator import collect_seldom, keep_freed_memory
 from daemon.config import Config
 from daemon.errors import BrokerUnavailable
 from daemon.http import Pages
@@ -57,6 +58,8 @@ def run(config: Config, config_path: Path, log: Log, worker: int | None = None) 
     telemetry = Telemetry(time.time, log, checksum, time.monotonic)
     notifier = Notifier.from_env(os.environ, os.getpid())
     use_threads(config.threads)
+    keep_freed_memory()
+    collect_seldom()
     inquiries = Inquiries(telemetry.note)
     with ExitStack() as stack:
         stack.enter_context(stopped_by_signals(stop))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,11 +22,13 @@ from daemon.alert_events import (
 from daemon.events import ForgetReason
 from daemon.evidence import Evidence, gathered
 from daemon.types import DropReason, TopicPartition
-from detectors import adopt, channels, scoring, threshold
+from daemon.waves import Queue, Wave, queued
+from detectors import adopt, channels, scaling, scoring, threshold
+from detectors.columns import Columns, Rows
 from detectors.replay import Moment
 from detectors.scoring import Scored
 from detectors.settings import DetectorSettings
-from detectors.slab import Delta, Slab, no_slots, row_dtype
+from detectors.slab import Delta, Slab, joined, no_slots, row_dtype
 
 F = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -35,6 +37,8 @@ Index = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 SETTLING_WINDOWS = 2  # of the model, after one of maintenance: by then what is remembered of that counts for little
+
+BLOCK_ROWS = 4096  # go through all their waves before the next: fewer cost more in calls, more do not fit the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +120,23 @@ def step(batch: Sequence[tuple[Group, Sequence[Part]]]) -> Step:
 
 def _step_group(group: Group, parts: Sequence[Part], result: Step) -> None:
     """Step all partitions of a group at once, so that the matrices are as large as they can be."""
-    gathered = [np.unique(part.samples.slots, return_inverse=True) for part in parts]
-    starts = np.cumsum([0, *(len(slots) for slots, _ in gathered)])
-    work = np.concatenate([part.slab.take(slots) for part, (slots, _) in zip(parts, gathered, strict=True)])
+    queues, places = zip(*(queued(part.samples.slots) for part in parts), strict=True)
+    starts = np.cumsum([0, *(len(slots) for slots in places)])
+    work = joined([part.slab.take(slots) for part, slots in zip(parts, places, strict=True)])
     _clear_fresh(work)
-    local = np.concatenate([start + inverse for start, (_, inverse) in zip(starts, gathered, strict=False)])
-    run = _GroupRun(group, parts, work, result)
-    for wave in _waves(local):
-        run.wave(wave, local[wave])
-    for part, (slots, _), start, end in zip(parts, gathered, starts, starts[1:], strict=False):
-        _sweep_silent(group, part, slots, work[start:end], result)
-        result.deltas.append((part.slab, Delta(slots, work[start:end])))
-        _evict(group, part, slots, work[start:end], result)
-    ends = np.cumsum([len(part.samples.slots) for part in parts])[:-1]
-    for part, score in zip(parts, np.split(run.score, ends), strict=True):
+    run = _GroupRun(group, parts, result)
+    queue = Queue.joined(queues, starts, run.starts)
+    for first in range(0, len(work), BLOCK_ROWS):
+        columns = Columns(work[first : first + BLOCK_ROWS])
+        for wave in queue.waves(first, first + BLOCK_ROWS):
+            run.wave(wave, columns)
+        columns.store()
+    for part, slots, start, end in zip(parts, places, starts, starts[1:], strict=False):
+        rows = work[start:end]
+        quiet_until_ms = _sweep_silent(group, part, slots, rows, result)
+        result.deltas.append((part.slab, Delta(slots, rows, quiet_until_ms=quiet_until_ms)))
+        _evict(group, part, result.deltas[-1][1], result)
+    for part, score in zip(parts, np.split(run.score, run.starts[1:-1]), strict=True):
         result.scores.append(Scores(part, group.name, score))
 
 
@@ -141,23 +148,11 @@ def _clear_fresh(work: Row) -> None:
         work[fresh] = rows
 
 
-def _waves(local: Index) -> Iterator[Index]:
-    """Yield sample positions so that a wave holds each stream at most once, and its samples in order over the waves."""
-    order = np.argsort(local, kind="stable")
-    ordered = local[order]
-    first = np.r_[True, ordered[1:] != ordered[:-1]]
-    begin = np.maximum.accumulate(np.where(first, np.arange(len(ordered)), 0))
-    rank = np.empty(len(local), dtype=np.intp)
-    rank[order] = np.arange(len(ordered)) - begin
-    by_rank = np.argsort(rank, kind="stable")
-    yield from np.split(by_rank, np.cumsum(np.bincount(rank))[:-1])
-
-
 class _GroupRun:
-    """The waves of one group in one step: private copies of rows, moved wave by wave."""
+    """The waves of one group in one step, which move private copies of rows."""
 
-    def __init__(self, group: Group, parts: Sequence[Part], work: Row, result: Step) -> None:
-        self.group, self.parts, self.work, self.result = group, parts, work, result
+    def __init__(self, group: Group, parts: Sequence[Part], result: Step) -> None:
+        self.group, self.parts, self.result = group, parts, result
         samples = [part.samples for part in parts]
         self.times_ms = np.concatenate([s.times_ms for s in samples])
         self.values = np.concatenate([s.values for s in samples])
@@ -168,48 +163,55 @@ class _GroupRun:
         self.maintained = calendar.covers(self.times_ms) if calendar else None
         self.muted = calendar.mutes_guards(self.times_ms)
 
-    def wave(self, at: Index, local: Index) -> None:
-        """Take the samples at positions `at`, of the distinct work rows `local`, through detector and alert table."""
+    def wave(self, wave: Wave, block: Columns) -> None:
+        """Take a wave through detector and alert table; `block` are the rows that it numbers."""
+        at = wave.at
+        # what goes before a wave must still be there when it raises an alert: only the first moves the block itself
+        rows = block if wave.is_first and len(at) == len(block) else block.some(wave.row)
+        times_ms, values = self.times_ms[at], self.values[at]
         # a stream's first sample may be of the time 0, at which every row begins
-        behind = (self.times_ms[at] <= self.work["time_ms"][local]) & (self.work["samples"][local] > 0)
-        missing = ~np.isfinite(self.values[at]).any(axis=1) & ~behind
-        if behind.any() or missing.any():
+        behind = (times_ms <= rows["time_ms"]) & (rows["samples"] > 0)
+        missing = ~scaling.any_present(values) & ~behind
+        kept = ~(behind | missing)
+        if not kept.all():
             _count(self.result, self.group.name, "missing", int(missing.sum()))
-            self._drop(at[behind], local[behind])
-            at, local = at[~(behind | missing)], local[~(behind | missing)]
-        if len(at) == 0:
+            self._drop(times_ms[behind], rows["time_ms"][behind])
+            if kept.any():
+                self.wave(Wave(at[kept], wave.row[kept], is_first=False), block)
             return
-        rows = self.work[local]
         self._end_silence(at, rows)
-        rows["seen_ms"] = np.maximum(self.watermark_ms[at], self.times_ms[at])
+        rows["seen_ms"] = np.maximum(self.watermark_ms[at], times_ms)
         settings = self.group.detector.settings
-        guarded = _beyond_guard(settings, self.values[at])
+        guarded = alerts.beyond_guard(settings, values)
         shielded = alerts.protected(settings.alert, rows)
         held = self._held(at, rows)
         recent = None if held is None else self._maintain(held, rows, shielded)
-        scored = scoring.score(self.group.detector, rows, self.times_ms[at], self.values[at], shielded)
+        scored = scoring.score(self.group.detector, rows, times_ms, values, shielded)
         if held is not None and recent is not None:
             channels.put_back(rows, *recent)
             held = held & ~(guarded & ~self.muted[at])
         self._reset_broken(rows, scored)
-        moved = alerts.advance(settings.alert, rows, self.times_ms[at], scored.score, guarded, held)
+        moved = alerts.advance(settings.alert, rows, times_ms, scored.score, guarded, held)
         threshold.spend(settings.threshold, rows, moved.opened & ~guarded)
         if moved.withheld:
             self.result.withheld[self.group.name] = self.result.withheld.get(self.group.name, 0) + moved.withheld
         if moved.accepted.any():
-            rows[moved.accepted] = adopt.accept_level(rows[moved.accepted])
-        self._tell(at, local, rows, scored, moved)
-        self.work[local] = rows
+            part = rows.some(moved.accepted)
+            adopt.accept_level(part)
+            part.store()
         self.score[at] = scored.score
+        self._tell(wave, (block, rows), scored, moved)
+        if rows is not block:
+            rows.store()
 
-    def _held(self, at: Index, rows: Row) -> Mask | None:
+    def _held(self, at: Index, rows: Columns) -> Mask | None:
         """Return which rows (n,) a window of maintenance holds, None when there is none."""
         if self.maintained is None:
             return None
         held = alerts.settle(rows, self.maintained[at], SETTLING_WINDOWS * self.group.detector.settings.model.window)
         return held if held.any() else None
 
-    def _maintain(self, held: Mask, rows: Row, shielded: Mask) -> tuple[Mask, channels.Recent]:
+    def _maintain(self, held: Mask, rows: Columns, shielded: Mask) -> tuple[Mask, channels.Recent]:
         """Shield the rows `held` (n,) by a window; return which of them go on after it as before, and how they stand.
 
         A stream that is warming up learns all the same: it has nothing else that it could go by. Only an open alert
@@ -218,16 +220,17 @@ class _GroupRun:
         unlearnt = held & (rows["samples"] >= max(self.group.detector.settings.warmup_samples, 1))
         shielded |= unlearnt
         # nothing at all is learnt: what an alert's first samples teach the tails was told, this is not
-        rows["shielded"][unlearnt] = np.maximum(rows["shielded"][unlearnt], scoring.SHIELDED_TAIL_SAMPLES)
+        at_least = np.where(unlearnt, scoring.SHIELDED_TAIL_SAMPLES, 0.0)
+        rows["shielded"] = np.maximum(rows["shielded"], at_least)
         quiet: Mask = unlearnt & (rows["alert_phase"] < alerts.FIRING)
         return quiet, channels.recent(rows, quiet)
 
-    def _drop(self, at: Index, local: Index) -> None:
-        duplicate = int((self.times_ms[at] == self.work["time_ms"][local]).sum())
+    def _drop(self, times_ms: I8, newest_ms: I8) -> None:
+        duplicate = int((times_ms == newest_ms).sum())
         _count(self.result, self.group.name, "duplicate", duplicate)
-        _count(self.result, self.group.name, "late", len(at) - duplicate)
+        _count(self.result, self.group.name, "late", len(times_ms) - duplicate)
 
-    def _reset_broken(self, rows: Row, scored: Scored) -> None:
+    def _reset_broken(self, rows: Columns, scored: Scored) -> None:
         """Let a stream whose state or score is no finite number any more begin anew: its alert, clock and kind aside.
 
         Such a number would never go away again, and would be written to the state topic.
@@ -235,12 +238,13 @@ class _GroupRun:
         broken = _not_finite(self.group.detector.settings.warmup_samples, rows, scored)
         if not broken.any():
             return
-        kept = rows[broken]
-        fresh = np.zeros_like(kept)
-        scoring.clear(fresh)
-        for name in ("time_ms", "counter", *(name for name, _, _ in alerts.FIELDS)):
-            fresh[name] = kept[name]
-        rows[broken] = fresh
+        part = rows.some(broken)
+        kept = ("time_ms", "counter", *(name for name, _, _ in alerts.FIELDS))
+        for name in part.dtype.names or ():
+            if name not in kept:
+                part[name] = 0
+        scoring.clear(part)
+        part.store()
         for column, value in (
             (scored.score, np.nan),
             (scored.surprise, 0.0),
@@ -248,40 +252,46 @@ class _GroupRun:
             (scored.share, 0.0),
         ):
             column[broken] = value
-        _count(self.result, self.group.name, "not_finite", len(kept))
-        _forget(self.result, self.group.name, "not_finite", len(kept))
+        _count(self.result, self.group.name, "not_finite", len(part))
+        _forget(self.result, self.group.name, "not_finite", len(part))
 
-    def _end_silence(self, at: Index, rows: Row) -> None:
+    def _end_silence(self, at: Index, rows: Columns) -> None:
         """A stream that comes back ends its silence; one that was overdue unnoticed within this batch begins it too."""
         overdue = _overdue(self.group, rows, self.watermark_ms[at])
-        for i in np.flatnonzero(overdue | (rows["silent"] > 0)):
-            seen = self._sighting(int(at[i]))
-            if not rows["silent"][i]:
-                opened = silence_event(self.group, seen.stream, seen.partition, rows[i], None)
+        was_silent = rows["silent"] > 0
+        back = np.flatnonzero(overdue | was_silent)
+        for i in back.tolist():
+            seen, row = self._sighting(int(at[i])), rows.row(i)[0]
+            if not was_silent[i]:
+                opened = silence_event(self.group, seen.stream, seen.partition, row, None)
                 self.result.alerts.append(opened)
-            closed = silence_event(self.group, seen.stream, seen.partition, rows[i], seen)
+            closed = silence_event(self.group, seen.stream, seen.partition, row, seen)
             self.result.alerts.append(closed)
-        rows["silent"] = 0
+        if len(back):
+            rows["silent"] = 0
 
-    def _tell(self, at: Index, local: Index, rows: Row, scored: Scored, moved: alerts.Moved) -> None:
-        """Write an event for every row that opened, worsened or closed in this wave; `work` is as it was before it."""
+    def _tell(self, wave: Wave, moving: tuple[Columns, Columns], scored: Scored, moved: alerts.Moved) -> None:
+        """Write an event for every row that opened, worsened or closed; `moving` are the block and the wave's rows."""
+        block, rows = moving
         changes: tuple[tuple[Change, NDArray[np.bool_]], ...] = (
             ("open", moved.opened),
             ("update", moved.updated),
             ("close", moved.closed),
         )
         for change, mask in changes:
-            for i in np.flatnonzero(mask):
-                evidence = self._evidence(int(at[i]), int(local[i])) if change == "open" else None
-                observed = Observed.of(scored, rows, int(i), accepted=bool(moved.accepted[i]), evidence=evidence)
-                self.result.alerts.append(anomaly_event(self.group, self._sighting(int(at[i])), change, observed))
+            for i in np.flatnonzero(mask).tolist():
+                position, evidence = int(wave.at[i]), None
+                if change == "open":
+                    before = block.stored(i) if rows is block else block.row(int(wave.row[i]))
+                    evidence = self._evidence(position, before)
+                observed = Observed(scored, rows.row(i), i, bool(moved.accepted[i]), evidence)
+                self.result.alerts.append(anomaly_event(self.group, self._sighting(position), change, observed))
 
-    def _evidence(self, position: int, local: int) -> Evidence | None:
-        """Return what the score of the sample at `position` rests on: above all the work row that is still to move."""
+    def _evidence(self, position: int, row: Row) -> Evidence | None:
+        """Return what the score of the sample at `position` rests on: above all the `row` (1,) as it was before."""
         bytes_max, settings = self.group.evidence_bytes_max, self.group.detector.settings
         if not bytes_max:
             return None
-        row = self.work[local : local + 1]
         protected = bool(alerts.protected(settings.alert, row)[0])
         moment = Moment(row, int(self.times_ms[position]), self.values[position], protected)
         return gathered(settings, moment, float(alerts.needed(settings.alert, row)[0]), bytes_max)
@@ -295,24 +305,29 @@ class _GroupRun:
         return Sighting(part.slab.keys[slot], part.partition, offset, int(samples.times_ms[at]))
 
 
-def _beyond_guard(settings: DetectorSettings, values: F) -> NDArray[np.bool_]:
-    """Return which samples (n,) have a channel beyond its guard rail; a missing value is beyond none."""
-    beyond = np.zeros(len(values), dtype=bool)
-    for channel, guard in settings.guard:
-        column = values[:, settings.channels.index(channel)]
-        if guard.min is not None:
-            beyond |= column < guard.min
-        if guard.max is not None:
-            beyond |= column > guard.max
-    return beyond
-
-
-def _sweep_silent(group: Group, part: Part, slots: Index, rows: Row, result: Step) -> None:
+def _sweep_silent(group: Group, part: Part, slots: Index, rows: Row, result: Step) -> int:
     """Open a silence for every stream that fell silent while its partition's watermark moved on.
 
-    `rows` are the moved copies of the rows at `slots`; the slab's other rows are judged as they stand.
+    `rows` are the moved copies of the rows at `slots`; the slab's other rows are judged as they stand, and looked at
+    only when one of them may be due. Returns the watermark up to which nobody is, from now on.
     """
-    view = part.slab.view()
+    settings, quiet_until_ms = group.detector.settings, part.slab.quiet_until_ms
+    if part.watermark_ms > quiet_until_ms:
+        quiet_until_ms = _sweep_others(group, part, slots, result)
+    late = _overdue(group, rows, part.watermark_ms) & (rows["silent"] == 0)
+    if len(part.evicted.slots):
+        late &= ~np.isin(slots, part.evicted.slots)
+    if late.any():
+        fallen = rows[late]
+        _fall_silent(group, part, slots[late], fallen, result)
+        rows[late] = fallen
+    every = np.ones(len(rows), dtype=bool)
+    return min(quiet_until_ms, alerts.quiet_until_ms(settings.alert, rows, settings.warmup_samples, every))
+
+
+def _sweep_others(group: Group, part: Part, slots: Index, result: Step) -> int:
+    """Look at every row of the slab but those at `slots`; return up to which watermark none is due any more."""
+    settings, view = group.detector.settings, part.slab.view()
     due = _overdue(group, view, part.watermark_ms) & (view["silent"] == 0)
     due[slots] = False
     due[part.evicted.slots] = False
@@ -321,15 +336,12 @@ def _sweep_silent(group: Group, part: Part, slots: Index, rows: Row, result: Ste
         fallen = part.slab.take(others)
         _fall_silent(group, part, others, fallen, result)
         result.deltas.append((part.slab, Delta(others, fallen)))
-    late = _overdue(group, rows, part.watermark_ms) & (rows["silent"] == 0)
-    late &= ~np.isin(slots, part.evicted.slots)
-    if late.any():
-        fallen = rows[late]
-        _fall_silent(group, part, slots[late], fallen, result)
-        rows[late] = fallen
+    left = ~due
+    left[slots] = left[part.evicted.slots] = False
+    return alerts.quiet_until_ms(settings.alert, view, settings.warmup_samples, left)
 
 
-def _overdue(group: Group, rows: Row, watermark_ms: I8 | int) -> NDArray[np.bool_]:
+def _overdue(group: Group, rows: Rows, watermark_ms: I8 | int) -> NDArray[np.bool_]:
     settings = group.detector.settings
     return alerts.silent_rows(settings.alert, rows, watermark_ms, settings.warmup_samples, group.calendar)
 
@@ -340,19 +352,19 @@ def _fall_silent(group: Group, part: Part, slots: Index, rows: Row, result: Step
         result.alerts.append(silence_event(group, part.slab.keys[slot], part.partition, row, None))
 
 
-def _evict(group: Group, part: Part, slots: Index, rows: Row, result: Step) -> None:
+def _evict(group: Group, part: Part, moved: Delta, result: Step) -> None:
     """Free the slots of the streams that gave way, and close what was open of them.
 
-    `rows` are the moved copies of the rows at `slots`: a stream may have had its last samples in this very batch.
+    A stream may have had its last samples in this very batch: then `moved` holds its row.
     """
     evicted = part.evicted
     if len(evicted.slots) == 0:
         return
     leaving = part.slab.take(evicted.slots)
     for i, slot in enumerate(evicted.slots):
-        moved = np.flatnonzero(slots == slot)
-        if len(moved):
-            leaving[i] = rows[moved[0]]
+        found = np.flatnonzero(moved.slots == slot)
+        if len(found):
+            leaving[i] = moved.rows[found[0]]
     overdue = _overdue(group, leaving, evicted.watermark_ms)
     for i, slot in enumerate(evicted.slots):
         row, stream = leaving[i], part.slab.keys[slot]
@@ -363,16 +375,18 @@ def _evict(group: Group, part: Part, slots: Index, rows: Row, result: Step) -> N
             result.alerts.append(silence_event(group, stream, part.partition, row, seen, "evicted"))
         if row["alert_phase"] >= alerts.FIRING:
             result.alerts.append(evicted_event(group, seen, row))
-    result.deltas.append((part.slab, Delta(no_slots(), leaving[:0], evicted.slots)))
+    result.deltas.append((part.slab, Delta(no_slots(), leaving[:0], evicted.slots, moved.quiet_until_ms)))
     _forget(result, group.name, "evicted", len(evicted.slots))
 
 
-def _not_finite(warmup_samples: int, rows: Row, scored: Scored) -> NDArray[np.bool_]:
+def _not_finite(warmup_samples: int, rows: Columns, scored: Scored) -> NDArray[np.bool_]:
     """Return which rows (n,) hold, or which scores are, something that no arithmetic leads back from."""
     warming = rows["samples"] <= warmup_samples  # this sample has been counted
     sound = np.isfinite(scored.surprise) & (np.isfinite(scored.score) | warming)
     for name in ("hidden", "cell", "forecast", "location", "spread"):
-        sound &= np.isfinite(rows[name]).all(axis=1)
+        column = rows[name]
+        if not np.isfinite(column.sum()):  # seldom: a look at all of it at once is quick
+            sound &= np.isfinite(column).all(axis=1)
     return ~sound
 
 

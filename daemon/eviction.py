@@ -7,6 +7,7 @@ samples may still be on their way to the step when the choice is made: they are 
 from __future__ import annotations
 
 import heapq
+from array import array
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,15 +18,19 @@ from detectors.slab import Slab
 I8 = NDArray[np.int64]
 
 
+def _integers() -> array[int]:
+    return array("q")
+
+
 @dataclass(slots=True)
 class Gathered:
     """What one take has found for a slab so far: samples in columns, and the streams that gave way for some of them."""
 
-    slots: list[int] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    times_ms: list[int] = field(default_factory=list)
-    values: list[list[float]] = field(default_factory=list)
-    watermark_ms: list[int] = field(default_factory=list)
+    slots: array[int] = field(default_factory=_integers)
+    offsets: array[int] = field(default_factory=_integers)
+    times_ms: array[int] = field(default_factory=_integers)
+    values: array[float] = field(default_factory=lambda: array("d"))  # those of a sample side by side
+    watermark_ms: array[int] = field(default_factory=_integers)
     evicted: list[tuple[int, int, int]] = field(default_factory=list)  # slot, and offset and watermark at that point
 
 

@@ -136,7 +136,7 @@ def _voices(told: Told, found: Scored, after: Row) -> list[Voice]:
     """
     width = len(told.settings.channels)
     weights = scoring.error_weights(width).tolist()
-    every = tail.decades(told.moment.row["tail"], channels.averages(after)).reshape(-1, channels.SCALES)
+    every = tail.decades(told.moment.row["tail"], tail.placed(channels.averages(after))).reshape(-1, channels.SCALES)
     voices = []
     for i, (name, decades) in enumerate(zip(channels.NAMES, found.decades[0].tolist(), strict=True)):
         scales = every[0 if width > 1 and i < channels.SQUARED else i]

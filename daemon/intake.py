@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,8 +20,10 @@ from daemon.types import Record, Rejected, TopicPartition
 from detectors import scaling
 from detectors.slab import Slab
 
+NAN = math.nan
 CACHED_STREAMS_MAX = 500_000
 STREAM_CHARS_MAX = 4096  # of a stream's name, which stands in pages, scores and alerts
+SEPARATOR = "\x00"
 FIELD = "field"  # the label that tells the fields of a record apart
 
 
@@ -70,7 +73,8 @@ class Taken:
 
 
 Begins = Mapping[str, Sequence[float]]  # what the row of a new stream begins with
-Route = list[tuple[Selection, str, Sequence[str], Begins | None]]
+Shape = str | tuple[str, ...]
+Route = Sequence[tuple[str, str, Sequence[str], Begins | None]]  # group, stream key, field names
 _TOLD: Mapping[Kind, float] = {"counter": scaling.COUNTER, "delta": scaling.DELTA}
 
 
@@ -89,7 +93,7 @@ class Intake:
         self._kinds, self._labels = kinds, labels
         self._groups = groups
         self._limits = limits
-        self._routes: dict[tuple[object, ...], Route] = {}
+        self._routes: dict[Shape, Route] = {}
 
     def take(self, partition: TopicPartition, records: Sequence[Record], state: PartitionState) -> Taken:
         """Decode `records`, in their order; new streams get slots in the state's slabs, nothing else changes there.
@@ -105,12 +109,15 @@ class Intake:
                 continue
             taking.rejected_run = 0
             for point in points:
-                route = self._route(point)
-                problem = taking.place(point, record, route)
+                shape = _shape(point)
+                known = self._routes.get(shape)
+                route = self._route(point, shape) if known is None else known
+                problem = taking.place(point, record.offset, route)
                 if problem is not None:
                     taking.refuse(record, problem)
-                    self._routes.pop(_shape(point), None)  # a flood of new streams shall not fill the memory
-                taking.watermark_ms = max(taking.watermark_ms, point.time_ms)
+                    self._routes.pop(shape, None)  # a flood of new streams shall not fill the memory
+                if point.time_ms > taking.watermark_ms:  # noqa: PLR1730  # `max` takes several times as long
+                    taking.watermark_ms = point.time_ms
         return taking.taken(records[-1].offset + 1)
 
     def _decode(self, record: Record, taking: _Taking) -> Sequence[Point] | Malformed:
@@ -119,23 +126,26 @@ class Intake:
             return Malformed("empty", "the record has no value")
         if len(value) > self._limits.record_bytes_max:
             return Malformed("oversized", f"{len(value)} bytes, at most {self._limits.record_bytes_max} are read")
-        points = _timed(self._decoder.decode(value), record.timestamp)
+        points = self._decoder.decode(value)
         if isinstance(points, Malformed) or not points:
             return points
-        latest_ms = max(point.time_ms for point in points)
+        times_ms = [point.time_ms for point in points]
+        if NO_TIME in times_ms:
+            points = _timed(points, record.timestamp)
+            if isinstance(points, Malformed):
+                return points
+            times_ms = [point.time_ms for point in points]
+        latest_ms = times_ms[0] if len(times_ms) == 1 else max(times_ms)
         return taking.ahead(record.timestamp, latest_ms, self._limits.future_ms_max) or points
 
-    def _route(self, point: Point) -> Route | Malformed:
-        """Return group, stream key and field names of each stream that the point feeds; remembered by labels."""
-        shape = _shape(point)
-        found = self._routes.get(shape)
-        if found is None:
-            found = self._find_route(point)
-            if any(len(key) > STREAM_CHARS_MAX for _, key, *_ in found):
-                return Malformed("oversized", f"the name of a stream has more than {STREAM_CHARS_MAX} characters")
-            if len(self._routes) >= CACHED_STREAMS_MAX:
-                self._routes.clear()
-            self._routes[shape] = found
+    def _route(self, point: Point, shape: Shape) -> Route | Malformed:
+        """Find group, stream key and field names of each stream that the point feeds, and remember them."""
+        found = self._find_route(point)
+        if any(len(key) > STREAM_CHARS_MAX for _, key, *_ in found):
+            return Malformed("oversized", f"the name of a stream has more than {STREAM_CHARS_MAX} characters")
+        if len(self._routes) >= CACHED_STREAMS_MAX:
+            self._routes.clear()
+        self._routes[shape] = found
         return found
 
     def _find_route(self, point: Point) -> Route:
@@ -143,22 +153,22 @@ class Intake:
         told = {**labels, "name": point.name} if point.name else labels
         group = next((group for group in self._groups if group.selects(told)), None)
         if group is None:
-            return []
+            return ()
         labels = self._labels.of_a_stream(group.name, labels)
         if group.channels:
             wanted = [name for name in group.channels if name in point.fields]
-            names = tuple(group.channels)
+            names = _one_object(tuple(group.channels))
             key = stream_key(point.name, labels)
-            return [(group, key, names, self._begins(group.name, point, names))] if wanted else []
-        return [
+            return ((group.name, key, names, self._begins(group.name, point, names)),) if wanted else ()
+        return tuple(
             (
-                group,
+                group.name,
                 stream_key(point.name, _field_labels(labels, name)),
-                (name,),
+                _one_object((name,)),
                 self._begins(group.name, point, (name,)),
             )
             for name in point.fields
-        ]
+        )
 
     def _begins(self, group: str, point: Point, names: Sequence[str]) -> Begins | None:
         """Return what a stream's row begins with where it is told what its values are.
@@ -173,22 +183,42 @@ class Intake:
 
 
 @lru_cache(1024)
+def _one_object(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `names`: the same object each time, however many routes hold it."""
+    return names
+
+
+@lru_cache(1024)
 def _told(codes: tuple[float, ...]) -> Begins:
     """Return what rows begin with: one object, however many routes remember it."""
     return {"counter": codes}
 
 
-def _timed(points: Sequence[Point] | Malformed, record_ms: int) -> Sequence[Point] | Malformed:
+def _are_missing(values: Sequence[float]) -> bool:
+    """Return whether none of the values is a number."""
+    for value in values:  # noqa: SIM110  # `all` takes several times as long
+        if value == value:  # noqa: PLR0124  # of NaN alone it is not true
+            return False
+    return True
+
+
+def _timed(points: Sequence[Point], record_ms: int) -> Sequence[Point] | Malformed:
     """Return the points with the record's own time where the payload does not say theirs."""
-    if isinstance(points, Malformed) or all(point.time_ms != NO_TIME for point in points):
-        return points
     if record_ms < 0:
         return Malformed("missing_field", "neither the payload nor the record has a time stamp")
     return [point._replace(time_ms=record_ms) if point.time_ms == NO_TIME else point for point in points]
 
 
-def _shape(point: Point) -> tuple[object, ...]:
-    return (point.name, *point.labels.items(), *point.fields)
+def _shape(point: Point) -> Shape:
+    """Return what tells a point's streams from all others, as one text where no part of it holds the separator.
+
+    There are as many shapes as streams: a text is a fraction of a tuple's memory, and found with fewer looks at it. How
+    many labels there are tells these from the fields.
+    """
+    labels = point.labels
+    parts = (str(len(labels)), point.name, *labels, *labels.values(), *point.fields)
+    shape = SEPARATOR.join(parts)
+    return shape if shape.count(SEPARATOR) == len(parts) - 1 else parts
 
 
 def _field_labels(labels: Mapping[str, str], name: str) -> Mapping[str, str]:
@@ -243,37 +273,40 @@ class _Taking:
         self.ahead_ms = latest_ms
         return Malformed("bad_timestamp", f"{ahead_ms} ms ahead of all records before, and the record has no own time")
 
-    def place(self, point: Point, record: Record, route: Route | Malformed) -> Malformed | None:
+    def place(self, point: Point, offset: int, route: Route | Malformed) -> Malformed | None:
         """Append the point's samples to the columns of their groups; return why one of them finds no place."""
         if isinstance(route, Malformed):
             return route
         if not route:
             self._unselected += 1
+        fields = point.fields
         for group, key, names, begins in route:
-            gathered = self._gathered.get(group.name)
+            gathered = self._gathered.get(group)
             if gathered is None:  # a training gathers one group: what another one selects is not in its state
                 self._unselected += 1
                 continue
-            values = [point.fields.get(name, np.nan) for name in names]
-            if all(value != value for value in values):  # noqa: PLR0124 - true of NaN alone
-                self._missing[group.name] = self._missing.get(group.name, 0) + 1
+            values = [fields.get(name, NAN) for name in names]
+            if _are_missing(values):
+                self._missing[group] = self._missing.get(group, 0) + 1
                 continue
-            slot = self._slot((group.name, key, begins), gathered, record.offset)
+            slot = self._slabs[group].slot(key, begins)
             if slot is None:
-                return Malformed("max_streams", f"group {group.name} is full; the stream {key[:120]} is new")
+                slot = self._slot_of_another((group, key, begins), gathered, offset)
+                if slot is None:
+                    return Malformed("max_streams", f"group {group} is full; the stream {key[:120]} is new")
             gathered.slots.append(slot)
-            gathered.offsets.append(record.offset)
+            gathered.offsets.append(offset)
             gathered.times_ms.append(point.time_ms)
-            gathered.values.append(values)
+            gathered.values.extend(values)
             gathered.watermark_ms.append(self.watermark_ms)
         return None
 
-    def _slot(self, stream: tuple[str, str, Begins | None], gathered: Gathered, offset: int) -> int | None:
+    def _slot_of_another(self, stream: tuple[str, str, Begins | None], gathered: Gathered, offset: int) -> int | None:
+        """Return a slot for a stream that is new to a full group, when another one may give way to it."""
         group, key, begins = stream
         slab = self._slabs[group]
-        found = slab.slot(key, begins)
-        if found is not None or slab.evict_after_ms <= 0 or self.watermark_ms <= slab.full_until_ms:
-            return found
+        if slab.evict_after_ms <= 0 or self.watermark_ms <= slab.full_until_ms:
+            return None
         ages = self._ages.get(group) or self._ages.setdefault(group, Ages(slab, gathered))
         leaving = ages.give_way(self.watermark_ms)
         if leaving is None:

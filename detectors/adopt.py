@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import channels, readout, scaling, scoring, tail
+from detectors.columns import Row, Rows
 from detectors.scoring import Detector
+from detectors.slab import copied
 
-Row = NDArray[np.void]
 Calibration = Mapping[str, NDArray[np.float32]]
 
 CALIBRATED_SAMPLES = 50.0  # what a calibration counts for, in samples of the stream's own
@@ -23,7 +24,7 @@ def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
     What a stream knows of the size of its errors is kept: another network's are not of another kind. Streams of which
     no network has spoken yet begin with the `calibration` measured in training.
     """
-    moved = rows.copy()
+    moved = copied(rows)
     moved["model_samples"] = 0.0
     moved["error_square"] = 0.0
     readout.clear(moved)
@@ -42,19 +43,16 @@ def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
     return moved
 
 
-def accept_level(rows: Row) -> Row:
-    """Return copies of `rows` (n,) to which the level of the last samples is the normal one.
+def accept_level(rows: Rows) -> None:
+    """Let the level of the last samples be the normal one of `rows` (n,), in place.
 
     Everything scaled moves with the location; what was learnt of errors and their tails stays, the location learns
     quickly for a while.
     """
-    moved = rows.copy()
-    spread = scaling.floored(rows)
-    location = rows["location"] + rows["local"] * spread  # (n, D)
-    scoring.move_scale(moved, location, rows["spread"].copy())
-    moved["mean"] = location
-    moved["observed"] = np.minimum(moved["observed"], ACCEPTED_SAMPLES)
-    return moved
+    location = rows["location"] + rows["local"] * scaling.floored(rows)  # (n, D)
+    scoring.move_scale(rows, location, rows["spread"].copy())
+    rows["mean"] = location
+    rows["observed"] = np.minimum(rows["observed"], ACCEPTED_SAMPLES)
 
 
 def calibrate(rows: Row) -> dict[str, NDArray[np.float32]]:

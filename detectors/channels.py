@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scaling
+from detectors.columns import Rows
 
 F = NDArray[np.float64]
-Row = NDArray[np.void]
 Mask = NDArray[np.bool_]
 Recent = Mapping[str, NDArray[np.float32]]
 
@@ -65,15 +65,17 @@ def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
     ]
 
 
-def recent(rows: Row, where: Mask) -> Recent:
+def recent(rows: Rows, where: Mask) -> Recent:
     """Return copies of what the rows `where` (n,) remember of their latest errors and steps, for `put_back`."""
     return {name: rows[name][where] for name in ("smooth", "step_now")}
 
 
-def put_back(rows: Row, where: Mask, before: Recent) -> None:
+def put_back(rows: Rows, where: Mask, before: Recent) -> None:
     """Let the rows `where` (n,) have the same latest errors and steps as `before`: those since then are passed over."""
     for name, values in before.items():
-        rows[name][where] = values
+        column = rows[name]
+        column[where] = values
+        rows[name] = column
 
 
 def of_network(channels: int) -> slice:
@@ -81,70 +83,84 @@ def of_network(channels: int) -> slice:
     return slice(0, SCALES if channels == 1 else 0)
 
 
-def clear(rows: Row) -> None:
+def clear(rows: Rows) -> None:
     """Set what does not begin at 0 in fresh rows."""
     if _is_joint(rows["local"].shape[1]):
         rows["covariance"] = np.eye(rows["covariance"].shape[1], dtype=np.float32)
 
 
-def model_parts(rows: Row, errors: F) -> F:
+def model_parts(rows: Rows, errors: F) -> F:
     """Return each channel's part (n, D) in the network's error, from `errors` (n, HEADS, D), NaN where missing.
 
     One channel's errors count as they are. Of several, those of the forecast are squared and measured by their usual
     squares, or the loudest would be all that is heard; what was said of the newest sample tells nothing more.
     """
     if errors.shape[2] == 1:
-        single: F = np.nan_to_num(np.abs(errors)).mean(axis=1)
+        size = known(np.abs(errors))
+        single: F = size[:, 0] + size[:, AHEAD]
+        single /= HEADS
         return single
     square = rows["error_square"].astype(np.float64)  # (n, D)
     least = np.maximum(SQUARE_SHARE_MIN * np.median(square, axis=1, keepdims=True), SQUARE_FLOOR)
-    return np.minimum(np.nan_to_num(errors[:, AHEAD] ** 2 / np.maximum(square, least)), SQUARE_MAX)
+    return np.minimum(known(errors[:, AHEAD] ** 2 / np.maximum(square, least)), SQUARE_MAX)
 
 
-def level_parts(rows: Row, z: F) -> F:
+def level_parts(rows: Rows, z: F) -> F:
     """Return each channel's part (n, D) in the distance of the scaled sample `z` (n, D) from the usual level.
 
     Of several channels it is Hotelling's T-squared: what moves together usually may do so.
     """
+    there = known(z)
     if z.shape[1] == 1:
-        return np.nan_to_num(np.abs(z))
-    known = np.nan_to_num(z)
+        return np.abs(there, out=there)
     if not _is_joint(z.shape[1]):
-        return known**2
+        return there**2
     covariance = rows["covariance"].astype(np.float64)
     mean = np.trace(covariance, axis1=1, axis2=2) / z.shape[1]
     ridge = np.maximum(RIDGE * mean, SQUARE_FLOOR)[:, None, None] * np.eye(z.shape[1])
-    result: F = np.maximum(known * np.linalg.solve(covariance + ridge, known[..., None])[..., 0], 0.0)
+    covariance += ridge
+    result: F = np.maximum(there * np.linalg.solve(covariance, there[..., None])[..., 0], 0.0)
     return result
 
 
-def combined(rows: Row, model: F, level: F, present: Mask) -> F:
+def combined(rows: Rows, model: F, level: F, present: Mask) -> F:
     """Return one error for each name (n, K), from the channels' parts and the row's steps and repetitions."""
-    count = np.maximum(present.sum(axis=1), 1)
     least = STEP_FLOOR * scaling.floored(rows)
     change = np.abs(np.log((rows["step_now"] + least) / (rows["step_usual"] + least)))  # (n, D)
     run = np.maximum(rows["repeats"] - REPEATS_FREE, 0.0)
     stuck = np.log((1.0 + run) / (1.0 + rows["repeats_usual"]))  # (n, D)
-    of_model, of_level = model.sum(axis=1) / count, level.sum(axis=1) / count
-    if model.shape[1] > 1:
-        of_model, of_level = np.maximum(of_model, of_level), np.zeros(len(rows))
-    return np.stack([of_model, of_level, change.max(axis=1), np.maximum(stuck.max(axis=1), 0.0)], axis=1)
+    result = np.empty((len(rows), len(NAMES)))
+    if model.shape[1] == 1:
+        result[:, :1], result[:, 1:2], result[:, 2:3], result[:, 3:] = model, level, change, np.maximum(stuck, 0.0)
+        return result
+    count = np.maximum(present.sum(axis=1), 1)
+    result[:, 0] = np.maximum(model.sum(axis=1), level.sum(axis=1)) / count
+    result[:, 1] = 0.0
+    result[:, 2], result[:, 3] = change.max(axis=1), np.maximum(stuck.max(axis=1), 0.0)
+    return result
 
 
-def smoothed(rows: Row, error: F, seen: F) -> F:
+def smoothed(rows: Rows, error: F, seen: F) -> F:
     """Move the averages of the errors (n, K) at every time scale and return them as `averages` does.
 
     Two exponential averages in a row come near the plain mean of the last few samples, without keeping them. They begin
     as the mean of the samples `seen` (n,) so far: from nothing they would climb, and look like an error that grows.
     """
-    rate = np.maximum(_RATES, 1.0 / (seen[:, None].astype(np.float64) + 1.0))  # (n, UNITS)
-    first, second = rows["smooth"][:, 0], rows["smooth"][:, 1]
-    first += rate * (np.repeat(error, SCALES, axis=1) - first)
-    second += rate * (first - second)
+    rate = np.maximum(_RATES, 1.0 / (seen[:, None].astype(np.float64) + 1.0)).astype(np.float32)  # (n, UNITS)
+    smooth = rows["smooth"]
+    first, second = smooth[:, 0], smooth[:, 1]
+    moved = np.repeat(error.astype(np.float32), SCALES, axis=1)
+    moved -= first
+    moved *= rate
+    first += moved
+    np.subtract(first, second, out=moved)
+    moved *= rate
+    second += moved
+    rows["smooth"] = smooth
     return averages(rows)
 
 
-def averages(rows: Row) -> F:
+def averages(rows: Rows) -> F:
     """Return the errors' averages at every time scale (n, UNITS), in the scaled units in which the tails count them."""
     result = rows["smooth"][:, 1].astype(np.float64)
     if rows["local"].shape[1] > 1:
@@ -153,53 +169,59 @@ def averages(rows: Row) -> F:
     return result
 
 
-def margin(rows: Row, *, trained: bool) -> F:
+def margin(rows: Rows, *, trained: bool) -> F:
     """Return how far off (n, D) the expectation usually is at most: three times its usual error."""
     usual = np.sqrt(rows["error_square"].astype(np.float64)) if trained else np.ones(rows["local"].shape)
     result: F = np.maximum(3.0 * usual, 3.0 * STEP_FLOOR)
     return result
 
 
-def follow(rows: Row, z: F, difference: F) -> None:
+def follow(rows: Rows, z: F, difference: F) -> None:
     """Move the local average and the recent step size; they follow whatever comes, also under an alert."""
-    rows["local"] += np.nan_to_num(LOCAL_ALPHA * (z - rows["local"]))
-    step = np.abs(difference) * scaling.floored(rows)
-    rows["step_now"] += np.nan_to_num(STEP_ALPHA * (step - rows["step_now"]))
-    same = np.abs(difference) < STEP_NONE
-    rows["repeats"] = np.where(np.isfinite(difference), np.where(same, rows["repeats"] + 1.0, 0.0), rows["repeats"])
+    there, size = np.isfinite(z), np.abs(difference)
+    rows["local"] += np.where(there, LOCAL_ALPHA * (z - rows["local"]), 0.0)
+    step = size * scaling.floored(rows)
+    there = np.isfinite(difference)
+    rows["step_now"] += np.where(there, STEP_ALPHA * (step - rows["step_now"]), 0.0)
+    repeats = rows["repeats"]
+    rows["repeats"] = np.where(there, np.where(size < STEP_NONE, repeats + 1.0, 0.0), repeats)
 
 
-def learn_model(rows: Row, errors: F, seen: F, learning: Mask) -> None:
+def learn_model(rows: Rows, errors: F, seen: F, learning: Mask) -> None:
     """Let the network's errors (n, HEADS, D) enter their usual squares; `seen` (n,) counts those before.
 
     The first few, of a state without a past, are forgotten at once.
     """
     rate = np.maximum(2.0 / (np.maximum(seen - MEASURED_SAMPLES, 0.0) + 2.0), SQUARE_RATE_MIN) * learning
-    square = rows["error_square"]
-    square += np.nan_to_num(rate[:, None] * (errors[:, AHEAD] ** 2 - square))
+    rows["error_square"] += known(rate[:, None] * (errors[:, AHEAD] ** 2 - rows["error_square"]))
 
 
-def learn(rows: Row, z: F, difference: F, seen: F, learning: Mask) -> None:
+def learn(rows: Rows, z: F, difference: F, seen: F, learning: Mask) -> None:
     """Let the sample `z` and its steps (n, D) enter what is usual, where `learning` (n,); `seen` (n,) counts before."""
     rate = (np.maximum(2.0 / (seen + 2.0), USUAL_RATE_MIN) * learning)[:, None]
-    spread = scaling.floored(rows)
-    step = np.minimum(np.abs(difference) * spread, 8.0 * np.maximum(rows["step_usual"], 10 * STEP_FLOOR * spread))
-    rows["step_usual"] += np.nan_to_num(rate * (step - rows["step_usual"]))
+    spread, usual = scaling.floored(rows), rows["step_usual"]
+    step = np.minimum(np.abs(difference) * spread, 8.0 * np.maximum(usual, 10 * STEP_FLOOR * spread))
+    rows["step_usual"] += known(rate * (step - usual))
     rows["repeats_usual"] += rate * (rows["repeats"] - rows["repeats_usual"])
     if _is_joint(z.shape[1]):
-        known = np.nan_to_num(z)
+        there = known(z)
         slow = np.maximum(1.0 / (seen + 2.0), COVARIANCE_RATE_MIN) * learning
-        covariance = rows["covariance"]
-        covariance += slow[:, None, None] * (known[:, :, None] * known[:, None, :] - covariance)
+        rows["covariance"] += slow[:, None, None] * (there[:, :, None] * there[:, None, :] - rows["covariance"])
 
 
-def rescale(rows: Row, ratio: F, shift: F) -> None:
+def rescale(rows: Rows, ratio: F, shift: F) -> None:
     """Go over to values that are `ratio` (n, D) times the old ones plus `shift` (n, D).
 
     The covariance stays: it is that of samples each measured by the spread of its time.
     """
     rows["local"] = rows["local"] * ratio + shift
     rows["error_square"] *= ratio**2
+
+
+def known(values: F) -> F:
+    """Return `values`, 0 where they are NaN."""
+    result: F = np.where(np.isnan(values), 0.0, values)
+    return result
 
 
 def _is_joint(channels: int) -> bool:

@@ -53,7 +53,7 @@ def measure(rows: Row, calibration: Calibration) -> Drift:
     if len(settled) == 0:
         return Drift(0, 0.0, 0.0)
     error = channels.averages(settled)[:, SLOWEST]  # (n,)
-    rare = tail.decades(settled["tail"][:, [SLOWEST]], error[:, None])[:, 0] >= RARE_DECADES
+    rare = tail.decades(settled["tail"][:, [SLOWEST]], tail.placed(error[:, None]))[:, 0] >= RARE_DECADES
     return Drift(len(settled), float(rare.mean()), _growth(settled, calibration))
 
 

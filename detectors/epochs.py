@@ -18,5 +18,5 @@ def ends(samples: NDArray[np.floating[Any]], samples_max: int) -> Mask:
     """Return where the last of so many `samples` ended an epoch; none is longer than `samples_max`, a power of two."""
     count = samples.astype(np.int64)
     is_power = (count & (count - 1)) == 0
-    result: Mask = (count > 0) & np.where(count < samples_max, is_power, count % samples_max == 0)
+    result: Mask = (count > 0) & np.where(count < samples_max, is_power, (count & (samples_max - 1)) == 0)
     return result

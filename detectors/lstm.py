@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -120,6 +121,15 @@ def padded(matrix: Tensor) -> Tensor:
     return nn.functional.pad(matrix, (0, -matrix.shape[-1] % WIDTH_STEP)).contiguous()
 
 
+def squash(x: Tensor) -> Tensor:
+    """Let `x` become tanh(x) in place and return it."""
+    if x.requires_grad:
+        return x.tanh_()
+    there = x.numpy()
+    np.tanh(there, out=there)  # several times as fast as torch's
+    return x
+
+
 class FusedLSTM(nn.Module):
     """The cell as one matrix product and one sigmoid; takes calls as `torch.nn.LSTM` does."""
 
@@ -145,10 +155,10 @@ class FusedLSTM(nn.Module):
 
     def step(self, xh: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Take one step from inputs and hidden state side by side (B, F + H) and return `h`, `c`, each (B, H)."""
-        gates = torch.addmm(self.bias, xh, self.weight).sigmoid()  # (B, 4 H, padded)
+        gates = torch.addmm(self.bias, xh, self.weight).sigmoid_()  # (B, 4 H, padded)
         f, i, o, doubled = gates[:, : 4 * self.hidden_size].chunk(4, dim=1)  # each (B, H)
         c = torch.addcmul(f * c, i, 2.0 * doubled - 1.0)
-        return o * torch.tanh(c), c
+        return o * squash(c.clone()), c
 
     def forward(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Take one step for each of `inputs` (T, B, F) from `state` 2 x (1, B, H); return (T, B, H) and the state."""

@@ -11,7 +11,7 @@ says; all float32.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detectors.architectures.family import State
 from detectors.artefact import Artefact
 from detectors.autoencoder import Weights, with_weights
 from detectors.layers import TanhLinear
-from detectors.lstm import FusedLSTM, LSTMWeights, padded
+from detectors.lstm import FusedLSTM, LSTMWeights, padded, squash
 from detectors.recurrent import FusedGRU, FusedRNN
 from detectors.settings import ModelSettings
 
@@ -48,6 +49,25 @@ class Advanced:
         """The next sample (n, D)."""
         return self.ahead[:, 0]
 
+    def first(self, n: int) -> Advanced:
+        """Return what it gives for the first `n` streams."""
+        return Advanced(
+            hidden=self.hidden[:n],
+            cell=self.cell[:n],
+            summary=self.summary[:n],
+            reconstruction=self.reconstruction[:n],
+            spread=None if self.spread is None else self.spread[:n],
+            ahead=self.ahead[:n],
+        )
+
+    def put(self, block: slice, moved: Advanced) -> None:
+        """Take in what `moved` gives for the streams of a block; what is too much there is left out."""
+        for field in fields(self):
+            place = getattr(self, field.name)
+            if place is not None:
+                there = place[block]
+                there[...] = getattr(moved, field.name)[: len(there)]
+
 
 class PaddedLinear(nn.Module):
     """A linear layer, with its tanh if it has one, at a padded width."""
@@ -65,8 +85,9 @@ class PaddedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's result (B, N) for `x` (B, K)."""
         result = torch.addmm(self.bias, x, self.weight)
-        # the tanh runs over the padding too: whole rows are faster than cut ones
-        return (result.tanh_() if self.tanh else result)[:, : self.width]
+        if self.tanh:
+            squash(result)  # over the padding too: whole rows are faster than cut ones
+        return result[:, : self.width]
 
 
 class Network:
@@ -98,16 +119,29 @@ class Network:
         self._check("inputs", inputs, (n, self.features))
         self._check("hidden", hidden, (n, self.widths.hidden))
         self._check("cell", cell, (n, self.widths.cell))
-        result = self._room(n)
         with torch.inference_mode():
+            if 0 < n <= BLOCK_ROWS:  # then nothing is to be joined
+                return self._advance(_rows(inputs), (_rows(hidden), _rows(cell))).first(n)
+            result = self._room(n)
             for block in _blocks(n):
-                x = _rows(inputs[block])
-                state = _rows(hidden[block]), _rows(cell[block])
-                summary, (h, c) = self._autoencoder.encode(x[None], state)
-                _put(h, result.hidden[block])
-                _put(c, result.cell[block])
-                self._tell(summary[0], x, result, block)
+                moved = self._advance(_rows(inputs[block]), (_rows(hidden[block]), _rows(cell[block])))
+                result.put(block, moved)
         return result
+
+    def _advance(self, x: Tensor, state: State) -> Advanced:
+        """Take one step of at most BLOCK_ROWS streams."""
+        summary, (h, c) = self._autoencoder.encode(x[None], state)
+        read = summary[0]
+        told = self._autoencoder.decode(read)
+        ahead = self._autoencoder.forecast(read, x[:, : self.channels])
+        return Advanced(
+            hidden=h.numpy(),
+            cell=c.numpy(),
+            summary=read.numpy(),
+            reconstruction=told.window.numpy(),
+            spread=None if told.spread is None else told.spread[:, 0].numpy(),
+            ahead=ahead.numpy(),
+        )
 
     def _room(self, n: int) -> Advanced:
         return Advanced(
@@ -118,14 +152,6 @@ class Network:
             spread=np.empty((n, self.channels), np.float32) if self._autoencoder.tells_spread else None,
             ahead=np.empty((n, self.horizon, self.channels), np.float32),
         )
-
-    def _tell(self, summary: Tensor, x: Tensor, result: Advanced, block: slice) -> None:
-        told = self._autoencoder.decode(summary)
-        _put(summary, result.summary[block])
-        _put(told.window, result.reconstruction[block])
-        if told.spread is not None and result.spread is not None:
-            _put(told.spread[:, 0], result.spread[block])
-        _put(self._autoencoder.forecast(summary, x[:, : self.channels]), result.ahead[block])
 
     def rebuild(self, inputs: F4, valid: NDArray[np.bool_]) -> tuple[F4, F4]:
         """Return hidden and cell state after reading stored `inputs` (n, W, F) from nothing, oldest first.
@@ -165,6 +191,8 @@ def _blocks(n: int) -> Iterator[slice]:
 
 
 def _rows(array: NDArray[Any]) -> Tensor:
+    if len(array) % ROW_STEP == 0 and array.flags.c_contiguous and array.flags.writeable:
+        return torch.from_numpy(array)
     filled = np.zeros((-(-len(array) // ROW_STEP) * ROW_STEP, *array.shape[1:]), array.dtype)
     filled[: len(array)] = array
     return torch.from_numpy(filled)

@@ -13,11 +13,14 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from detectors.columns import Rows
 
 F = NDArray[np.float64]
 F4 = NDArray[np.float32]
-Row = NDArray[np.void]
 Mask = NDArray[np.bool_]
 
 MEMORY: Final = np.float32(0.9998)  # forgetting: about 5,000 samples are remembered
@@ -48,7 +51,7 @@ def fields(hidden: int, channels: int) -> list[tuple[str, str, tuple[int, ...]]]
     ]
 
 
-def clear(rows: Row) -> None:
+def clear(rows: Rows) -> None:
     """Let the rows' heads, if they have any, begin anew: they say what their prior says, and learn fast."""
     if not _own(rows):
         return
@@ -56,58 +59,73 @@ def clear(rows: Row) -> None:
     rows["readout_inverse"] = np.eye(rows["readout_inverse"].shape[1], dtype=np.float32)
 
 
-def forget_unread(rows: Row) -> None:
+def forget_unread(rows: Rows) -> None:
     """Clear those of the rows' heads that have no part in the score of the next sample: all but the newest's."""
     if _own(rows):
         rows["readout_weight"][:, :, NEXT] = 0.0
 
 
-def learn_next(rows: Row, error: F4, learning: Mask) -> None:
+def learn_next(rows: Rows, error: F4, learning: Mask) -> None:
     """Let the error (n, D) of the last sample's forecast teach, where `learning` (n,)."""
     _teach(rows, NEXT, rows["readout_gain"], error, learning)
 
 
-def learn_newest(rows: Row, read: F4, prior: F4, value: F4, learning: Mask) -> F4:
+def learn_newest(rows: Rows, read: F4, prior: F4, value: F4, learning: Mask) -> F4:
     """Return the error (n, D) on `value` (n, D), NaN where that is, of what was said of the newest sample.
 
     `read` (n, R) is what `reading` made of the sample, `prior` (n, D) what the head corrects; of several channels no
     head says anything, and the prior's error is returned. The head learns where `learning` (n,), and so does the
     inverse covariance, for both heads.
     """
-    inverse = rows["readout_inverse"]
-    towards = np.einsum("nij,nj->ni", inverse, read)  # (n, R)
+    towards = (rows["readout_inverse"] @ read[:, :, None])[:, :, 0]  # (n, R)
     strength = MEMORY + np.einsum("ni,ni->n", read, towards)  # (n,)
     sound = strength >= MEMORY  # else rounding has eaten it up, and it begins anew
     gain = towards * (sound / np.where(sound, strength, 1.0))[:, None]
     error: F4 = value - prior
-    if rows["readout_weight"].shape[2] > NEWEST:
-        error -= np.einsum("ni,nid->nd", read, rows["readout_weight"][:, :, NEWEST])
+    weight = rows["readout_weight"]
+    if weight.shape[2] > NEWEST:
+        error -= np.einsum("ni,nid->nd", read, weight[:, :, NEWEST])
         _teach(rows, NEWEST, gain, error, learning)
-    moved = inverse - gain[:, :, None] * towards[:, None, :]
-    trace = np.trace(moved, axis1=1, axis2=2)
-    grown = np.clip(read.shape[1] / np.maximum(trace, 1e-12), 1.0, 1.0 / MEMORY).astype(np.float32)
-    moved = np.where(sound[:, None, None], moved * grown[:, None, None], np.eye(read.shape[1], dtype=np.float32))
-    rows["readout_inverse"] = np.where(learning[:, None, None], moved, inverse)
+    _narrow(rows, gain, towards, sound, learning)
     rows["readout_gain"] = gain * learning[:, None]
     rows["readout_samples"] += learning
     return error
 
 
-def forecast(rows: Row, read: F4, prior: F4) -> F4:
+def _narrow(rows: Rows, gain: F4, towards: F4, sound: Mask, learning: Mask) -> None:
+    """Take what was read into the inverse covariance, in place: it is most of what a row holds, and of the work."""
+    inverse = rows["readout_inverse"]
+    still = np.flatnonzero(~learning)
+    kept = inverse[still]
+    # torch, because it goes over the matrices once, without a product to be stored in between
+    torch.from_numpy(inverse).addcmul_(_tensor(gain)[:, :, None], _tensor(towards)[:, None, :], value=-1.0)
+    trace = np.einsum("nii->n", inverse)
+    grown = np.minimum(np.maximum(inverse.shape[1] / np.maximum(trace, 1e-12), 1.0), 1.0 / MEMORY)
+    inverse *= grown.astype(np.float32)[:, None, None]
+    if not sound.all():
+        inverse[~sound] = np.eye(inverse.shape[1], dtype=np.float32)
+    inverse[still] = kept
+    rows["readout_inverse"] = inverse
+
+
+def forecast(rows: Rows, read: F4, prior: F4) -> F4:
     """Return what is expected of the next sample (n, D), from what was `read` (n, R) of the newest one."""
     result: F4 = prior + np.einsum("ni,nid->nd", read, rows["readout_weight"][:, :, NEXT])
-    return np.clip(result, -FORECAST_MAX, FORECAST_MAX)
+    np.maximum(result, -FORECAST_MAX, out=result)
+    return np.minimum(result, FORECAST_MAX, out=result)
 
 
 def reading(hidden: F4, sample: F4) -> F4:
     """Return what the heads read (n, R): the `hidden` state (n, H) after the `sample` (n, D), maybe that, and 1."""
-    one = np.ones((len(hidden), 1), np.float32)
-    if not _reads_sample(sample.shape[1]):
-        return np.concatenate([hidden, one], axis=1)
-    return np.concatenate([hidden, np.clip(sample, -SAMPLE_MAX, SAMPLE_MAX), one], axis=1)
+    width, channels = hidden.shape[1], sample.shape[1] if _reads_sample(sample.shape[1]) else 0
+    read = np.ones((len(hidden), width + channels + 1), np.float32)
+    read[:, :width] = hidden
+    if channels:
+        read[:, width:-1] = np.minimum(np.maximum(sample, -SAMPLE_MAX), SAMPLE_MAX)
+    return read
 
 
-def rescale(rows: Row, ratio: F, shift: F) -> None:
+def rescale(rows: Rows, ratio: F, shift: F) -> None:
     """Go over to values that are `ratio` (n, D) times the old ones plus `shift` (n, D)."""
     if not _own(rows):
         return
@@ -121,7 +139,7 @@ def _reads_sample(channels: int) -> bool:
     return 1 < channels <= CHANNELS_MAX
 
 
-def _change_reading(rows: Row, ratio: F, shift: F) -> None:
+def _change_reading(rows: Rows, ratio: F, shift: F) -> None:
     """Let the heads go on with a sample read in another scale; what changes much is read as if for the first time."""
     moderate = (np.abs(np.log(ratio)) < np.log(RESCALE_MAX)) & (np.abs(shift) < SHIFT_MAX)  # (n, D)
     width = rows["readout_gain"].shape[1]
@@ -137,18 +155,25 @@ def _change_reading(rows: Row, ratio: F, shift: F) -> None:
     rows["readout_inverse"] = inverse
 
 
-def _own(rows: Row) -> bool:
+def _tensor(array: F4) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _own(rows: Rows) -> bool:
     """Return whether the rows have heads of their own."""
     return "readout_inverse" in (rows.dtype.names or ())
 
 
-def _teach(rows: Row, head: int, gain: F4, error: F4, learning: Mask) -> None:
-    usual = rows["readout_usual"][:, head]  # (n, D)
-    free = (rows["readout_samples"] < FREE_SAMPLES)[:, None]
-    known = np.nan_to_num(error)
-    bound = CLIP_ERRORS * usual + CLIP_LEAST
-    bounded = np.where(free, known, np.clip(known, -bound, bound))
-    taught = bounded * learning[:, None]
-    rows["readout_weight"][:, :, head] += gain[:, :, None] * taught[:, None, :]
-    rate = np.where(free, 1.0 / (rows["readout_samples"] + 1.0)[:, None], USUAL_RATE) * learning[:, None]
-    usual += rate * np.isfinite(error) * (np.abs(bounded) - usual)
+def _teach(rows: Rows, head: int, gain: F4, error: F4, learning: Mask) -> None:
+    weight, every_usual, samples = rows["readout_weight"], rows["readout_usual"], rows["readout_samples"]
+    usual = every_usual[:, head]  # (n, D)
+    free = (samples < FREE_SAMPLES)[:, None]
+    is_known = np.isfinite(error)
+    known = np.where(is_known, error, np.float32(0.0))
+    bound = np.where(free, np.inf, CLIP_ERRORS * usual + CLIP_LEAST)
+    bounded = np.minimum(np.maximum(known, -bound), bound)
+    taught = (bounded * learning[:, None]).astype(np.float32)
+    weight[:, :, head] += gain[:, :, None] * taught[:, None, :]
+    rate = np.where(free, 1.0 / (samples + 1.0)[:, None], USUAL_RATE) * learning[:, None]
+    usual += rate * is_known * (np.abs(bounded) - usual)
+    rows["readout_weight"], rows["readout_usual"] = weight, every_usual

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import epochs
+from detectors.columns import Rows
 
 F = NDArray[np.float64]
-Row = NDArray[np.void]
 Mask = NDArray[np.bool_]
 
 MOMENT_RATE_MIN = 1.0 / 8192.0  # forgetting: the moments remember about so many samples
@@ -53,23 +53,23 @@ def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
     ]
 
 
-def clear(rows: Row) -> None:
+def clear(rows: Rows) -> None:
     """Set the scaling of fresh rows."""
     rows["raw_last"] = np.nan
 
 
-def levels(rows: Row, values: F, seconds: F) -> F:
+def levels(rows: Rows, values: F, seconds: F) -> F:
     """Return what is scored of the raw `values` (n, D): the value itself, or a rate per second; NaN where unknown.
 
     `seconds` (n,) is the event time since the stream's previous sample. Counts rises and falls, and turns a channel
     into a counter once the evidence is there, unless it is told what it is, dropping the location learnt from the
     raw total.
     """
-    values = np.clip(values, -VALUE_MAX, VALUE_MAX)
+    values = np.minimum(np.maximum(values, -VALUE_MAX), VALUE_MAX)
     difference = values - rows["raw_last"]  # (n, D), NaN at the first sample and where a value is missing
     known = np.isfinite(difference)
-    rows["rises"] += known & (difference > 0)
-    rows["falls"] += known & (difference < 0)
+    rows["rises"] += difference > 0
+    rows["falls"] += difference < 0
     rows["steps"] += known
     _recognise_counters(rows, values)
     rows["raw_last"] = np.where(np.isfinite(values), values, rows["raw_last"])
@@ -83,7 +83,7 @@ def levels(rows: Row, values: F, seconds: F) -> F:
     return result
 
 
-def values_of(rows: Row, level: F, seconds: F) -> F:
+def values_of(rows: Rows, level: F, seconds: F) -> F:
     """Return the raw values (n, D) that would be scored as `level` (n, D), `seconds` (n,) after the previous sample."""
     increase = np.maximum(level, 0.0) * np.maximum(seconds, 1e-3)[:, None]
     before = np.where(rows["counter"] == DELTA, 0.0, rows["raw_last"])
@@ -91,12 +91,16 @@ def values_of(rows: Row, level: F, seconds: F) -> F:
     return result
 
 
-def _recognise_counters(rows: Row, values: F) -> None:
+def _recognise_counters(rows: Rows, values: F) -> None:
     """A channel is a counter when it hardly ever falls and mostly rises; one that falls too often after all is none."""
-    falls_max = RESET_SHARE_MAX * rows["steps"]
-    monotone = (rows["falls"] <= falls_max) & (rows["rises"] >= RISE_SHARE_MIN * rows["steps"]) & (values >= 0)
-    found = (rows["steps"] == COUNTER_SAMPLES) & monotone & (rows["counter"] == UNKNOWN)
-    wrong = (rows["counter"] == RECOGNISED) & (rows["falls"] > falls_max + RESETS_FREE)
+    steps = rows["steps"]
+    judged, recognised = steps == COUNTER_SAMPLES, rows["counter"] == RECOGNISED
+    if not (judged.any() or recognised.any()):
+        return
+    falls_max = RESET_SHARE_MAX * steps
+    monotone = (rows["falls"] <= falls_max) & (rows["rises"] >= RISE_SHARE_MIN * steps) & (values >= 0)
+    found = judged & monotone & (rows["counter"] == UNKNOWN)
+    wrong = recognised & (rows["falls"] > falls_max + RESETS_FREE)
     if not (found | wrong).any():
         return
     rows["counter"] = np.where(wrong, UNKNOWN, np.where(found, RECOGNISED, rows["counter"]))
@@ -104,35 +108,38 @@ def _recognise_counters(rows: Row, values: F) -> None:
         rows[name] = np.where(found | wrong, 0.0, rows[name])
 
 
-def scaled(rows: Row, level: F) -> F:
+def scaled(rows: Rows, level: F) -> F:
     """Return `level` (n, D) in spreads from the location; NaN stays NaN."""
-    z: F = np.clip((level - rows["location"]) / floored(rows), -SCALED_MAX, SCALED_MAX)
+    z: F = (level - rows["location"]) / floored(rows)
+    np.minimum(np.maximum(z, -SCALED_MAX, out=z), SCALED_MAX, out=z)
     return np.where(rows["observed"] > 0, z, level * 0.0)
 
 
-def floored(rows: Row) -> F:
+def floored(rows: Rows) -> F:
     """Return the spread (n, D) that divides: never so small that a constant series' least step is a catastrophe."""
     result: F = np.maximum(rows["spread"], _least_spread(rows["location"]))
     return result
 
 
-def learn(rows: Row, level: F, learning: Mask) -> Mask:
+def learn(rows: Rows, level: F, learning: Mask) -> Mask:
     """Let the levels (n, D) enter mean and variance where `learning` (n,); return where (n, D) an epoch ends.
 
     There `renewed` has another location and spread to give, and whoever keeps scaled values must go over to them.
     """
     known = np.isfinite(level) & learning[:, None]
     rows["observed"] += known
-    rate = np.where(known, np.maximum(1.0 / np.maximum(rows["observed"], 1.0), MOMENT_RATE_MIN), 0.0)
-    reach = CLIP_SPREADS * np.maximum(np.sqrt(rows["variance"]), _least_spread(rows["mean"]))
-    pull = np.where(known, level - rows["mean"], 0.0)
-    pull = np.where(rows["observed"] < CLIP_FROM_SAMPLES, pull, np.clip(pull, -reach, reach))
-    rows["mean"] += rate * pull
-    rows["variance"] += rate * ((1.0 - rate) * pull * pull - rows["variance"])
-    return known & epochs.ends(rows["observed"], EPOCH_SAMPLES_MAX)
+    observed, mean, variance = rows["observed"], rows["mean"], rows["variance"]
+    rate = np.where(known, np.maximum(1.0 / np.maximum(observed, 1.0), MOMENT_RATE_MIN), 0.0)
+    reach = CLIP_SPREADS * np.maximum(np.sqrt(variance), _least_spread(mean))
+    pull = np.where(known, level - mean, 0.0)
+    pull = np.where(observed < CLIP_FROM_SAMPLES, pull, np.minimum(np.maximum(pull, -reach), reach))
+    mean += rate * pull
+    variance += rate * ((1.0 - rate) * pull * pull - variance)
+    rows["mean"], rows["variance"] = mean, variance
+    return known & epochs.ends(observed, EPOCH_SAMPLES_MAX)
 
 
-def renewed(rows: Row, due: Mask) -> tuple[F, F]:
+def renewed(rows: Rows, due: Mask) -> tuple[F, F]:
     """Return location and spread (n, D) as they are from now on: renewed where `due` (n, D), else those in use."""
     few = rows["observed"] < 4
     spread = np.sqrt(rows["variance"])
@@ -142,3 +149,11 @@ def renewed(rows: Row, due: Mask) -> tuple[F, F]:
 
 def _least_spread(location: F) -> F:
     return np.maximum(SPREAD_FLOOR_SHARE * np.abs(location), SPREAD_FLOOR)
+
+
+def any_present(values: F) -> NDArray[np.bool_]:
+    """Return which samples (n,) have a value at all."""
+    found: NDArray[np.bool_] = np.isfinite(values[:, 0])
+    for channel in range(1, values.shape[1]):
+        found |= np.isfinite(values[:, channel])
+    return found

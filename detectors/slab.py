@@ -17,6 +17,7 @@ Slots = NDArray[np.intp]
 
 Fields = Sequence[tuple[str, str, tuple[int, ...]]]
 FIRST_CAPACITY = 64
+UNKNOWN_MS = -1
 FREE = ""  # stands in the place of a key where a slot belongs to nobody
 
 
@@ -32,6 +33,7 @@ class Delta:
     slots: Slots
     rows: Row
     freed: Slots = field(default_factory=no_slots)
+    quiet_until_ms: int = UNKNOWN_MS  # after it no stream falls silent before the watermark is later than this
 
 
 class Slab:
@@ -47,13 +49,14 @@ class Slab:
         self.page_rows = page_rows
         self.evict_after_ms = evict_after_ms  # who was not seen for so long gives way to a new stream; 0: nobody does
         self.full_until_ms = -1  # nobody gives way up to this watermark; known once it has been looked into
+        self.quiet_until_ms = UNKNOWN_MS  # as the last delta says; spares a look at every row
         self.keys: list[str] = []
         self._slot_of: dict[str, int] = {}
         self._free: list[int] = []
         self._awaited: set[int] = set()  # handed out, without a row so far
         self._stored = 0  # slots below this one have had a row at some time
         self._rows: Row = np.zeros(0, dtype)
-        self._dirty: set[int] = set()
+        self._dirty = np.zeros(0, dtype=bool)  # by page
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -90,20 +93,23 @@ class Slab:
 
     def take(self, slots: Slots) -> Row:
         """Return copies of the rows at `slots`."""
-        return self._rows.take(slots)
+        taken: Row = _whole(self._rows).take(slots).view(self.dtype)
+        return taken
 
     def apply(self, delta: Delta) -> None:
         """Put the delta's rows in place; their pages must be written before long."""
-        self._rows[delta.slots] = delta.rows
+        _whole(self._rows)[delta.slots] = _whole(delta.rows)
         self._rows[delta.freed] = np.zeros(1, self.dtype)
         for slot in delta.freed.tolist():
             self.keys[slot] = FREE
             self._free.append(slot)
+        self.quiet_until_ms = delta.quiet_until_ms
         changed = np.concatenate([delta.slots, delta.freed])
         if len(changed):
-            self._awaited.difference_update(delta.slots.tolist())
+            if self._awaited:
+                self._awaited.difference_update(delta.slots.tolist())
             self._stored = max(self._stored, int(changed.max()) + 1)
-            self._dirty.update((np.unique(changed) // self.page_rows).tolist())
+            self._mark(changed // self.page_rows)
 
     def view(self) -> Row:
         """Return the rows of all slots, not to be written; those that belong to nobody are zero."""
@@ -113,15 +119,15 @@ class Slab:
 
     def dirty_pages(self) -> list[int]:
         """Return the numbers of the pages changed since `mark_clean`."""
-        return sorted(self._dirty)
+        return [int(page) for page in np.flatnonzero(self._dirty)]
 
     def mark_clean(self, pages: Sequence[int]) -> None:
         """Note that `pages` have been written."""
-        self._dirty.difference_update(pages)
+        self._dirty[np.array(pages, dtype=np.intp)] = False
 
     def mark_all_dirty(self) -> None:
         """Note that every page must be written again."""
-        self._dirty.update(range(self.pages))
+        self._mark(np.arange(self.pages))
 
     @property
     def stored(self) -> int:
@@ -154,7 +160,7 @@ class Slab:
                 self._slot_of[key] = slot
         if len(self._slot_of) + len(self._free) != len(self.keys):
             return False
-        self._rows[first : len(self.keys)] = rows
+        _whole(self._rows)[first : len(self.keys)] = _whole(rows)
         self._stored = len(self.keys)
         return True
 
@@ -163,6 +169,11 @@ class Slab:
         slots = self.living()
         for start in range(0, len(slots), rows_max):
             yield slots[start : start + rows_max]
+
+    def _mark(self, pages: Slots) -> None:
+        if self.pages > len(self._dirty):
+            self._dirty = np.concatenate([self._dirty, np.zeros(self.pages, dtype=bool)])
+        self._dirty[pages] = True
 
     def _appended(self) -> int:
         if len(self.keys) == len(self._rows):
@@ -181,8 +192,30 @@ class Slab:
         """Make room for so many slots at once, so that loading many pages does not copy rows again and again."""
         if slots > len(self._rows):
             grown = np.zeros(slots, self.dtype)
-            grown[: len(self._rows)] = self._rows
+            _whole(grown)[: len(self._rows)] = _whole(self._rows)
             self._rows = grown
+
+
+def copied(rows: Row) -> Row:
+    """Return a copy of rows, to the last byte: what lies between fields would go into pages as chance has it."""
+    result: Row = _whole(rows).copy().view(rows.dtype)
+    return result
+
+
+def joined(rows: Sequence[Row]) -> Row:
+    """Return rows of one layout, one after the other."""
+    if len(rows) == 1:
+        return rows[0]
+    result: Row = np.concatenate([_whole(each) for each in rows]).view(rows[0].dtype)
+    return result
+
+
+def _whole(rows: Row) -> Row:
+    """Return the same rows as pieces without fields.
+
+    numpy moves such in one go, others field by field, and leaves the bytes between these to chance.
+    """
+    return np.ascontiguousarray(rows).view(f"V{rows.dtype.itemsize}")
 
 
 def row_dtype(fields: Fields) -> np.dtype[np.void]:

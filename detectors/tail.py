@@ -8,6 +8,7 @@ fitted by moments (Pickands 1975; Hosking and Wallis 1987). The result is counte
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from detectors import epochs
 
 F = NDArray[np.float64]
+F4 = NDArray[np.float32]
 Counts = NDArray[np.uint16]
 Mask = NDArray[np.bool_]
 
@@ -33,6 +35,11 @@ SHAPE_MAX: Final = 0.9  # how heavy the Pareto tail may be
 DECADES_MAX: Final = 12.0  # more is not distinguishable and would drown the other errors
 
 _MIDDLES: Final = np.exp(LOWEST + STEP * (np.arange(BINS) + 0.5))
+_LOG_TAIL_SHARE: Final = np.float32(np.log(TAIL_SHARE))
+_HALF: Final = np.float32(0.5 * SAMPLE_COUNT)  # of a sample: what has never been seen is not impossible
+_BEYOND: Final = np.triu(np.ones((BINS, BINS)), 1)  # by bin, which of the bins lie beyond it
+# by bin, what an error there adds at or above each edge; the last row is that of an error that is not counted
+_COUNTED: Final = np.vstack([np.tri(BINS, BINS + 1), np.zeros(BINS + 1)]).astype(np.uint16) * np.uint16(SAMPLE_COUNT)
 
 
 def field(name: str, units: int) -> tuple[str, str, tuple[int, ...]]:
@@ -45,57 +52,83 @@ def halves(samples: F) -> Mask:
     return epochs.ends(samples, EPOCH_SAMPLES_MAX) & (samples >= HALVING_FROM_SAMPLES)
 
 
-def decades(counts: Counts, error: F) -> F:
-    """Return -log10 of the probability of an error at least as large: (n, units), from 0 to DECADES_MAX.
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Errors (n, units) and where they lie on the grid."""
 
-    `counts` (n, units, BINS + 1) is of the past, `error` (n, units) is not negative.
+    error: F
+    bin: NDArray[np.intp]
+    part: F4  # how far into the bin, 0 to 1
+
+
+def placed(error: F) -> Placed:
+    """Return where errors (n, units), which are not negative, lie on the grid."""
+    along = np.log(np.maximum(error, 1e-9))
+    along -= LOWEST
+    along /= STEP
+    np.maximum(along, 0.0, out=along)
+    np.minimum(along, BINS - 1e-6, out=along)
+    within = along.astype(np.intp)
+    along -= within
+    return Placed(error, within, along.astype(np.float32))
+
+
+def decades(counts: Counts, at: Placed) -> F:
+    """Return -log10 of the probability of errors at least as large: (n, units), from 0 to DECADES_MAX.
+
+    `counts` (n, units, BINS + 1) is of the past.
     """
-    place, part = _place(error)
-    around = np.take_along_axis(counts, place[..., None] + np.arange(2), axis=-1)  # (n, units, 2)
-    shares = _logs_of_share(around, counts[..., :1])
-    log_share = (1.0 - part) * shares[..., 0] + part * shares[..., 1]
-    rare = log_share < np.log(TAIL_SHARE)
+    place = at.bin + _begins(at.bin.shape)  # (n, units), in all counts as one row
+    every, total = counts.reshape(-1), counts[:, :, 0]
+    log_share = _logs_of_share(every.take(place, mode="clip"), total)
+    place += 1
+    log_share += at.part * (_logs_of_share(every.take(place, mode="clip"), total) - log_share)
+    result: F = log_share.astype(np.float64)
+    rare = log_share < _LOG_TAIL_SHARE
     if rare.any():
-        log_share[rare] = _pareto(counts[rare], error[rare])
-    result: F = np.clip(log_share / -np.log(10.0), 0.0, DECADES_MAX)
-    return result
+        result[rare] = _pareto(counts[rare], at.error[rare])
+    result *= -1.0 / np.log(10.0)
+    np.maximum(result, 0.0, out=result)
+    return np.minimum(result, DECADES_MAX, out=result)
 
 
-def learn(counts: Counts, error: F, learning: Mask, halving: Mask) -> None:
-    """Count each error (n, units) where `learning`, then halve the counts where `halving`.
+def learn(counts: Counts, at: Placed, learning: Mask, halving: Mask) -> None:
+    """Count each error (n, units) where `learning`, then halve the counts where `halving`, in place.
 
-    `learning` is (n, units), `halving` (n, units) or (n, 1).
+    `learning` and `halving` are (n, units) or (n, 1).
     """
-    place, _ = _place(error)
-    reached = np.arange(BINS + 1) <= place[..., None]
-    counts += np.where(reached & learning[..., None], np.uint16(SAMPLE_COUNT), np.uint16(0))
+    counts += _COUNTED.take(at.bin if learning.all() else np.where(learning, at.bin, BINS), axis=0)
     if halving.any():
-        counts[...] = np.where(halving[..., None], counts // 2, counts)
+        ending = np.broadcast_to(halving, counts.shape[:2])
+        counts[ending] >>= 1
 
 
-def _place(error: F) -> tuple[NDArray[np.intp], F]:
-    """Return each error's bin (n, units) and how far into it, 0 to 1, it lies."""
-    along = np.clip((np.log(np.maximum(error, 1e-9)) - LOWEST) / STEP, 0.0, BINS - 1e-6)
-    place = along.astype(np.intp)
-    return place, along - place
+def _begins(shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """Return where each histogram of (n, units) begins when all stand in one row."""
+    return np.arange(0, shape[0] * shape[1] * (BINS + 1), BINS + 1).reshape(shape)
 
 
-def _logs_of_share(counts: Counts, total: Counts) -> F:
-    result: F = np.log((counts + 0.5 * SAMPLE_COUNT) / (total.astype(np.float64) + SAMPLE_COUNT))
-    return result
+def _logs_of_share(counts: Counts, total: Counts) -> F4:
+    share: F4 = counts + _HALF
+    share /= total + np.float32(SAMPLE_COUNT)
+    return np.log(share, out=share)
 
 
 def _pareto(counts: Counts, error: F) -> F:
     """Return the log probability (m,) of errors (m,) beyond the edge, from histograms (m, BINS + 1)."""
-    shares = _logs_of_share(counts, counts[:, :1])  # (m, BINS + 1)
-    last = np.minimum((shares > np.log(TAIL_SHARE)).sum(axis=1) - 1, BINS - 1)  # the bin in which the edge lies
+    total = counts[:, 0] + float(SAMPLE_COUNT)
+    reaching = counts > (TAIL_SHARE * total - 0.5 * SAMPLE_COUNT)[:, None]
+    last = np.minimum(np.count_nonzero(reaching, axis=1) - 1, BINS - 1)  # the bin in which the edge lies
     rows = np.arange(len(last))
-    before, after = shares[rows, last], shares[rows, last + 1]
-    part = np.clip((before - np.log(TAIL_SHARE)) / np.maximum(before - after, 1e-9), 0.0, 1.0)
+    before, after = (np.log((counts[rows, place] + 0.5 * SAMPLE_COUNT) / total) for place in (last, last + 1))
+    part = np.maximum(before - np.log(TAIL_SHARE), 0.0) / np.maximum(before - after, 1e-9)
+    np.minimum(part, 1.0, out=part)
     edge = np.exp(LOWEST + STEP * (last + part))  # (m,)
     log_share = before + part * (after - before)
     mean, second = _excess(counts, last, part, edge, np.exp(log_share))
-    shape = np.clip(0.5 * (1.0 - mean**2 / np.maximum(second - mean**2, 1e-12)), 1e-3, SHAPE_MAX)
+    square = mean * mean
+    shape = 0.5 * (1.0 - square / np.maximum(second - square, 1e-12))
+    np.minimum(np.maximum(shape, 1e-3, out=shape), SHAPE_MAX, out=shape)
     scale = mean * (1.0 - shape)
     result: F = log_share - np.log1p(shape * np.maximum(error - edge, 0.0) / scale) / shape
     return result
@@ -103,17 +136,17 @@ def _pareto(counts: Counts, error: F) -> F:
 
 def _excess(counts: Counts, last: NDArray[np.intp], part: F, edge: F, share: F) -> tuple[F, F]:
     """Return first and second moment (m,) of the excess over the edge, drawn to an exponential prior."""
-    count = counts.astype(np.float64)
-    weight = count[:, :-1] - count[:, 1:]  # (m, BINS)
-    rows, columns = np.arange(len(last)), np.arange(BINS)
-    weight = np.where(columns > last[:, None], weight, 0.0)
-    rest = share * (count[:, 0] + SAMPLE_COUNT) - (count[rows, last + 1] + 0.5 * SAMPLE_COUNT)
+    rows, total = np.arange(len(last)), counts[:, 0] + float(SAMPLE_COUNT)
+    weight = (counts[:, :-1] - counts[:, 1:]).astype(np.float64)  # (m, BINS); counts never rise along the grid
+    weight *= _BEYOND.take(last, axis=0)
+    rest = share * total - (counts[rows, last + 1] + 0.5 * SAMPLE_COUNT)
     weight[rows, last] = np.maximum(rest, 0.0)
-    middle = np.broadcast_to(_MIDDLES, weight.shape).copy()
-    middle[rows, last] = np.exp(LOWEST + STEP * (last + 0.5 * (part + 1.0)))
-    excess = middle - edge[:, None]  # (m, BINS); negative only where the weight is 0
+    excess = _MIDDLES - edge[:, None]  # (m, BINS); negative only where the weight is 0
+    excess[rows, last] = np.exp(LOWEST + STEP * (last + 0.5 * (part + 1.0))) - edge
     prior, prior_mean = PRIOR_EXCESSES * SAMPLE_COUNT, PRIOR_EXCESS_SHARE * edge
-    total = weight.sum(axis=1) + prior
-    mean = ((weight * excess).sum(axis=1) + prior * prior_mean) / total
-    second = ((weight * excess**2).sum(axis=1) + prior * 2.0 * prior_mean**2) / total
+    every = weight.sum(axis=1) + prior
+    weight *= excess
+    mean = (weight.sum(axis=1) + prior * prior_mean) / every
+    weight *= excess
+    second = (weight.sum(axis=1) + prior * 2.0 * prior_mean**2) / every
     return mean, second

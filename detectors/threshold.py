@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import tail
+from detectors.columns import Rows
 from detectors.settings import BudgetThreshold, QuantileThreshold, SigmaThreshold, StaticThreshold, Threshold
 
 F = NDArray[np.float64]
-Row = NDArray[np.void]
 Mask = NDArray[np.bool_]
 
 SIGMA_RATE_MIN = 1.0 / 4000.0
@@ -37,14 +37,15 @@ def fields(threshold: Threshold) -> list[tuple[str, str, tuple[int, ...]]]:
             assert_never(threshold)
 
 
-def score(threshold: Threshold, rows: Row, surprise: F) -> F:
+def score(threshold: Threshold, rows: Rows, surprise: F) -> F:
     """Return the score (n,) of a surprise (n,) in decades: 1.0 at the limit, never negative."""
     result: F
     match threshold:
         case StaticThreshold(limit=limit):
             result = surprise / limit
         case QuantileThreshold(quantile=quantile):
-            result = tail.decades(rows["surprise_tail"], surprise[:, None])[:, 0] / -np.log10(1.0 - quantile)
+            decades = tail.decades(rows["surprise_tail"], tail.placed(surprise[:, None]))[:, 0]
+            result = decades / -np.log10(1.0 - quantile)
         case SigmaThreshold(sigmas=sigmas):
             result = np.maximum((surprise - rows["surprise_mean"]) / (sigmas * _spread(rows)), 0.0)
         case BudgetThreshold():
@@ -54,7 +55,7 @@ def score(threshold: Threshold, rows: Row, surprise: F) -> F:
     return result
 
 
-def limit(threshold: Threshold, rows: Row) -> F | None:
+def limit(threshold: Threshold, rows: Rows) -> F | None:
     """Return the surprise (n,) at which a sample's score is 1; None where it is not told by one number."""
     result: F | None
     match threshold:
@@ -71,23 +72,25 @@ def limit(threshold: Threshold, rows: Row) -> F | None:
     return result
 
 
-def _spread(rows: Row) -> F:
+def _spread(rows: Rows) -> F:
     """Return what a sigma of the rows' surprise counts for (n,): never nothing, however steady a stream is."""
     result: F = np.sqrt(rows["surprise_variance"].astype(np.float64)) + 0.05
     return result
 
 
-def _limit(threshold: BudgetThreshold, rows: Row) -> F:
+def _limit(threshold: BudgetThreshold, rows: Rows) -> F:
     result: F = _beginning(threshold) * np.exp(rows["limit_raised"])
     return result
 
 
-def learn(threshold: Threshold, rows: Row, surprise: F, seen: F, learning: Mask) -> None:
+def learn(threshold: Threshold, rows: Rows, surprise: F, seen: F, learning: Mask) -> None:
     """Let the surprise (n,) enter what the threshold rests on, where `learning` (n,); `seen` (n,) counts before."""
     match threshold:
         case QuantileThreshold():
             halving = tail.halves(seen[:, None] + 1.0)  # also under an alert, or the counts would outgrow their type
-            tail.learn(rows["surprise_tail"], surprise[:, None], learning[:, None], halving)
+            counts = rows["surprise_tail"]
+            tail.learn(counts, tail.placed(surprise[:, None]), learning[:, None], halving)
+            rows["surprise_tail"] = counts
         case SigmaThreshold():
             rate = np.maximum(1.0 / (seen + 1.0), SIGMA_RATE_MIN) * learning
             difference = surprise - rows["surprise_mean"]
@@ -101,7 +104,7 @@ def learn(threshold: Threshold, rows: Row, surprise: F, seen: F, learning: Mask)
             assert_never(threshold)
 
 
-def spend(threshold: Threshold, rows: Row, opened: Mask) -> None:
+def spend(threshold: Threshold, rows: Rows, opened: Mask) -> None:
     """Tell a threshold with a budget where an anomaly's alert `opened` (n,); a guard rail's spends none."""
     if isinstance(threshold, BudgetThreshold) and opened.any():
         _raise_limit(threshold, rows, opened.astype(np.float64))
@@ -113,7 +116,7 @@ def _beginning(threshold: BudgetThreshold) -> float:
     return min(max(BUDGET_BEGIN_LIMIT + BUDGET_BEGIN_SLOPE * decades, BUDGET_LIMITS[0]), BUDGET_LIMITS[1])
 
 
-def _raise_limit(threshold: BudgetThreshold, rows: Row, alerts: F) -> None:
+def _raise_limit(threshold: BudgetThreshold, rows: Rows, alerts: F) -> None:
     """Move the limits by the `alerts` (n,) that were one too many, or, below zero, one too few.
 
     Such steps make the share of alerts come out at the budget over time, whatever the surprise does meanwhile: each

@@ -53,7 +53,7 @@ def _one(settings: DetectorSettings, rows: Row, error: F) -> tuple[F, NDArray[np
     shielded = alerts.protected(settings.alert, rows)
     columns = np.zeros((len(rows), len(channels.NAMES)))
     columns[:, 0] = error
-    smooth = channels.smoothed(rows, columns, rows["samples"])[:, : channels.SCALES]
+    smooth = tail.placed(channels.smoothed(rows, columns, rows["samples"])[:, : channels.SCALES])
     weight = scoring.error_weights(rows["local"].shape[1])[0]
     surprise = weight * tail.decades(rows["tail"], smooth).mean(axis=1)
     score = threshold.score(settings.threshold, rows, surprise)

@@ -26,24 +26,24 @@ class JsonFormat:
         self._options = options or Options()
         self.paths = self._options.fields
         self._fast = _typed_decoders(self.paths)
+        self._unit = None if self._options.source == "record" else self._options.unit
 
     def decode(self, value: bytes) -> Sequence[Point] | Malformed:
         """Return the record's points, or why there are none."""
         if self._fast is not None:
+            one, many = self._fast
             try:
-                return self._typed(value, *self._fast)
+                return self._many(value, many) if value[:1] == b"[" else [self._plain(one.decode(value))]
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotPlain):
                 pass
         return self._slow(value)
 
-    def _typed(self, value: bytes, one: _Decoder, many: _Decoder) -> list[Point] | Malformed:
-        if value.startswith(b"["):
-            seen = many.decode(value)
-            return gathered(map(self._plain, seen)) if seen else Malformed("empty", EMPTY)
-        return [self._plain(one.decode(value))]
+    def _many(self, value: bytes, many: _Decoder) -> list[Point] | Malformed:
+        seen = many.decode(value)
+        return gathered(map(self._plain, seen)) if seen else Malformed("empty", EMPTY)
 
     def _plain(self, seen: Any) -> Point:
-        moment = NO_TIME if self._options.source == "record" else time_ms(seen.timestamp, self._options.unit)
+        moment = NO_TIME if self._unit is None else time_ms(seen.timestamp, self._unit)
         if isinstance(moment, Malformed) or seen.value is None:
             raise _NotPlain
         return Point(seen.name, seen.labels, moment, {"value": seen.value})

@@ -18,6 +18,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 TIME_MS_MAX = 2**63 // _NS_PER_MS  # the year 2262: the last that nanoseconds in 64 bits can hold
 
+_AUTO_MS_MIN = 10**11
 STAMP_MAX = 1e30  # in any unit
 VALUES_MAX: Final = 100_000  # numbers in one record
 NO_TIME: Final = -1  # the payload does not say: the record's own time is meant
@@ -87,6 +88,8 @@ def fixed_stamp(value: int, unit: TimestampUnit, options: Options) -> int | Malf
 
 def time_ms(value: object, unit: TimestampUnit) -> int | Malformed:
     """Return a time stamp (a number in `unit`, or an ISO 8601 text) as milliseconds since 1970."""
+    if type(value) is int and 0 < value < TIME_MS_MAX and (unit == "ms" or (unit == "auto" and value >= _AUTO_MS_MIN)):
+        return value  # as most do
     if isinstance(value, str):
         return _parsed_time_ms(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -113,7 +116,7 @@ def _parsed_time_ms(text: str) -> int | Malformed:
 def _guessed_unit(value: float) -> str:
     """Tell the unit by magnitude: seconds until the year 5138, then milliseconds, microseconds, nanoseconds."""
     size = abs(value)
-    return "s" if size < 1e11 else "ms" if size < 1e14 else "us" if size < 1e17 else "ns"
+    return "s" if size < _AUTO_MS_MIN else "ms" if size < 1e14 else "us" if size < 1e17 else "ns"
 
 
 def _checked_time_ms(value: int) -> int | Malformed:

@@ -250,6 +250,23 @@ def test_silence_is_judged_by_the_partitions_own_clock(
     assert len([event for event in feed.events if event.rule == "silence"]) == silences
 
 
+@given(st.lists(st.integers(1, 160), max_size=12))
+@settings(max_examples=15, deadline=None)
+def test_nobody_falls_silent_before_the_slab_says_that_somebody_may(cuts: list[int]) -> None:
+    streams = [beats("a", 80), beats("b", 80), beats("c", 30)]
+    del streams[1][40:60]
+    feed = Feed(SILENT)
+    for poll in cut(together(*streams), cuts):
+        if not poll:
+            continue
+        before = feed.slabs[0].quiet_until_ms if feed.slabs else -1
+        told = [event for event in feed.poll(poll).alerts if event.rule == "silence" and event.change == "open"]
+        taken = {sent.stream for sent in poll}
+        assert not [event for event in told if event.stream not in taken] or feed.watermarks[0] > before
+    silences = sorted((e.stream, e.change) for e in feed.events if e.rule == "silence")
+    assert silences == [("b", "close"), ("b", "open"), ("c", "open")]
+
+
 def test_a_partition_whose_streams_all_fall_silent_raises_nothing() -> None:
     feed = Feed(SILENT).polls([together(beats("a", 40), beats("b", 40))])
     assert not feed.events

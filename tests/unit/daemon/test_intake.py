@@ -314,6 +314,32 @@ def test_keys_are_written_as_prometheus_writes_them() -> None:
     assert stream_key("", {}) == "{}"
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Point("m", {"a": "b"}, 0, {"c": 1.0}), Point("m", {"a": "b\x00c"}, 0, {"c": 1.0})),
+        (Point("m", {"a\x00b": "c"}, 0, {"f": 1.0}), Point("m", {"a": "b\x00c"}, 0, {"f": 1.0})),
+        (Point("m", {"a": "c", "b": "d"}, 0, {"f": 1.0}), Point("m", {"a": "b"}, 0, {"c": 1.0, "d": 2.0, "f": 3.0})),
+        (Point("m\x00a", {}, 0, {"f": 1.0}), Point("m", {}, 0, {"a": 1.0, "f": 2.0})),
+        (Point("m", {"a": "b"}, 0, {"f": 1.0}), Point("m", {"b": "a"}, 0, {"f": 1.0})),
+    ],
+)
+def test_points_of_other_shapes_are_never_taken_for_each_other(one: Point, other: Point) -> None:
+    class Given:
+        """A format that reads every record as these points."""
+
+        def decode(self, value: bytes) -> Sequence[Point]:
+            return [one if value == b"1" else other]
+
+    def keys(*values: bytes) -> list[str]:
+        state = PartitionState.empty({"all": GroupLayout(layout(settings_of()), 100)}, 0)
+        records = [MemoryRecord(i, -1, None, value, ()) for i, value in enumerate(values)]
+        Intake(Given(), [Group()], Limits()).take(HERE, records, state)
+        return state.slabs["all"].keys
+
+    assert keys(b"1", b"2", b"1", b"2") == list(dict.fromkeys([*keys(b"1"), *keys(b"2")]))
+
+
 def test_routes_remembered_by_labels_are_forgotten_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     import daemon.intake as module
 

@@ -128,7 +128,8 @@ def test_moving_to_no_network_leaves_the_plain_channels(rows: NDArray[np.void]) 
 def test_an_accepted_level_is_the_normal_one_from_then_on(rows: NDArray[np.void]) -> None:
     off = rows.copy()
     off["local"] = 5.0
-    accepted = accept_level(off)
+    accepted = off.copy()
+    accept_level(accepted)
     spread = np.maximum(rows["spread"], 1e-9)
     assert accepted["location"] == pytest.approx(rows["location"] + 5.0 * spread, rel=1e-6)
     assert accepted["local"] == pytest.approx(np.zeros_like(rows["local"]), abs=1e-5)

@@ -1,0 +1,173 @@
+"""What reading a topic costs: by the client alone, by the daemon as a process, and through decoding and step.
+
+Everything runs against a real broker on the same topic by turns; costs are processor seconds a sample.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.decode import WRITERS, Sample
+from benchmarks.step import network
+from daemon import assembly
+from daemon.alert_events import Group
+from daemon.config import loads
+from daemon.demo.child import DaemonChild, free_port, read_page
+from daemon.engine import step
+from daemon.kafka import ConnectionSettings, KafkaBroker, client
+from daemon.partitions import settle
+from daemon.state import PartitionState
+from daemon.types import Outgoing, Record, TopicPartition, TopicSpec
+from detectors.scoring import Detector
+
+PARTITIONS = 4
+POLL_RECORDS_MAX = 20_000
+POLL_MS = 500
+START_MS = 1_700_000_000_000
+INTERVAL_MS = 10_000
+WRITE_RECORDS = 20_000
+MANY = 100  # samples in a record that holds many
+LOOK_SECONDS = 0.05
+SCORED_SECONDS_MAX = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic that is full of samples, each stream's in one partition."""
+
+    name: str
+    records: int
+    samples: int
+
+
+class Input:
+    """Topics of one run on one broker."""
+
+    def __init__(self, bootstrap: str, stack: ExitStack) -> None:
+        self.bootstrap = bootstrap
+        self._prefix = f"bench-{uuid.uuid4().hex[:8]}-"
+        self._settings = ConnectionSettings((bootstrap,))
+        self._broker = KafkaBroker(self._settings)
+        stack.callback(self._broker.close)
+
+    def filled(self, name: str, records: Iterator[tuple[int, bytes]], in_a_record: int = 1) -> Topic:
+        """Write a topic; `records` are partition and value."""
+        topic, count, held = self._prefix + name, 0, list[Outgoing]()
+        self._broker.ensure(TopicSpec(topic, PARTITIONS, compacted=False))
+        for partition, value in records:
+            held.append(Outgoing(topic, partition, None, value))
+            count += 1
+            if len(held) >= WRITE_RECORDS:
+                self._broker.publish(held)
+                held = []
+        self._broker.publish(held)
+        return Topic(topic, count, count * in_a_record)
+
+    def read(self, topic: Topic, use: Callable[[TopicPartition, Sequence[Record]], None] | None = None) -> float:
+        """Read a topic with the client library alone, `use` what comes, and return processor seconds a sample."""
+        consumer = client.lone_consumer(self._settings, committed=True)
+        partitions = [client.native(TopicPartition(topic.name, number)) for number in range(PARTITIONS)]
+        consumer.assign(partitions)
+        for partition in partitions:
+            consumer.seek(partition, 0)
+        seen, began = 0, time.process_time()
+        while seen < topic.records:
+            for partition, records in consumer.poll(timeout_ms=POLL_MS, max_records=POLL_RECORDS_MAX).items():
+                seen += len(records)
+                if use is not None:
+                    use(TopicPartition(*partition), records)
+        took = time.process_time() - began
+        consumer.close(autocommit=False, timeout_ms=1000)
+        return took / topic.samples
+
+
+def singles(streams: int, samples: int) -> Iterator[tuple[int, bytes]]:
+    """Yield so many samples of each stream, one in a record."""
+    for count in range(samples):
+        for number in range(streams):
+            value = 50.0 + (number * 7 + count * 13) % 101 / 10
+            body = f'{{"timestamp":{START_MS + count * INTERVAL_MS},"name":"load","labels":{{"host":"web-{number}"}}'
+            yield number % PARTITIONS, f'{body},"value":{value}}}'.encode()
+
+
+def many(name: str, records: int, in_a_record: int) -> Iterator[tuple[int, bytes]]:
+    """Yield records of a format with so many samples each, always of the same streams in a partition."""
+    write = dict(WRITERS[name])[1 if in_a_record == 1 else max(dict(WRITERS[name]))]
+    for at in range(records):
+        turn, number = divmod(at, PARTITIONS)
+        cpus = [f"cpu{turn % MANY}"] if in_a_record == 1 else [f"cpu{i}" for i in range(in_a_record)]
+        moment = START_MS // 1000 + (turn // MANY if in_a_record == 1 else turn) * 10
+        samples = [
+            Sample(f"web-{number}", cpu, moment, 50.0 + (turn * 13 + i) % 101 / 10) for i, cpu in enumerate(cpus)
+        ]
+        yield number, write(samples)
+
+
+class Pipeline:
+    """Decoding, step and state of the daemon, driven by whoever has records: no transaction, no pages."""
+
+    def __init__(self, form: str, streams_max: int, group: Mapping[str, object] | None = None) -> None:
+        told = {"input": {"format": form}, "groups": [{"name": "all", "max_streams": streams_max, **(group or {})}]}
+        config = loads(json.dumps(told), "bench.yaml", {})
+        settings = config.groups[0].detector()
+        self._layouts, self._intake = assembly.layouts(config), assembly.intake(config)
+        self._group = Group("all", Detector(settings, network(settings), "model"))
+        self.states: dict[TopicPartition, PartitionState] = {}
+
+    def use(self, partition: TopicPartition, records: Sequence[Record]) -> None:
+        """Take records through to the state."""
+        state = self.states.get(partition)
+        if state is None:
+            state = self.states[partition] = PartitionState.empty(self._layouts, 0)
+        taken = self._intake.take(partition, records, state)
+        assert not taken.rejected, taken.rejected[0]
+        settle(state, taken, step([(self._group, [taken.parts["all"]])]).deltas)
+
+
+def daemon_seconds(feed: Input, topic: Topic, warm_samples: int, folder: Path) -> float:
+    """Let a daemon score a topic and return processor seconds a sample, after so many that only fill its state.
+
+    It runs with the shipped settings: state pages, alerts, notable scores, metrics, logs.
+    """
+    port, group = free_port(), uuid.uuid4().hex[:8]
+    config, log = folder / f"{group}.yaml", folder / f"{group}.log"
+    config.write_text(json.dumps(_settings(feed.bootstrap, topic.name, group, port)), encoding="utf-8")
+    with DaemonChild([sys.executable, "-m", "daemon", "run", str(config)], log) as daemon:
+        begun: tuple[float, float] | None = None
+        give_up, pause = time.monotonic() + SCORED_SECONDS_MAX, threading.Event()
+        while time.monotonic() < give_up:
+            daemon.check()
+            done, used = read_page(port).get("longwatch_samples_total", 0.0), _processor_seconds(daemon.pid)
+            if begun is None and done >= warm_samples:
+                begun = done, used
+            if begun is not None and done >= topic.samples:
+                return (used - begun[1]) / (done - begun[0])
+            pause.wait(LOOK_SECONDS)
+        raise SystemExit(f"the daemon has not scored its input in {SCORED_SECONDS_MAX:.0f} s: {log}")
+
+
+def _settings(bootstrap: str, topic: str, group: str, port: int) -> dict[str, object]:
+    return {
+        "kafka": {"bootstrap_servers": [bootstrap], "group_id": group},
+        "input": {"topics": [topic]},
+        "groups": [{"name": "all", "learning": "frozen"}],  # its first model goes on: nothing trains beside it
+        "state": {"topic": f"{group}-state"},
+        "outputs": {name: {"topic": f"{group}-{name}"} for name in ("alerts", "scores", "dead_letters", "models")},
+        "server": {"listen": f"127.0.0.1:{port}"},
+        "logging": {"format": "json"},
+    }
+
+
+def _processor_seconds(pid: int | None) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
