@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -24,7 +24,7 @@ from daemon.alert_events import Group
 from daemon.config import loads
 from daemon.demo.child import DaemonChild, free_port, read_page
 from daemon.engine import step
-from daemon.kafka import ConnectionSettings, KafkaBroker, client
+from daemon.kafka import Client, ConnectionSettings, KafkaBroker, broker_class, client
 from daemon.partitions import settle
 from daemon.state import PartitionState
 from daemon.types import Outgoing, Record, TopicPartition, TopicSpec
@@ -72,6 +72,21 @@ class Input:
                 held = []
         self._broker.publish(held)
         return Topic(topic, count, count * in_a_record)
+
+    def polled(self, topic: Topic, which: Client) -> float:
+        """Read a topic through the daemon's own source on one of the clients; return processor seconds a sample."""
+        broker = broker_class(which)(replace(self._settings, group_id=uuid.uuid4().hex))
+        source, owned, seen = broker.source([topic.name]), set[TopicPartition](), 0
+        while len(owned) < PARTITIONS:
+            owned |= source.poll(POLL_RECORDS_MAX, LOOK_SECONDS).assigned
+        began = time.process_time()
+        for partition in owned:
+            source.resume_at(partition, 0)
+        while seen < topic.records:
+            seen += sum(map(len, source.poll(POLL_RECORDS_MAX, POLL_MS / 1000).records.values()))
+        took = time.process_time() - began
+        broker.close()
+        return took / topic.samples
 
     def read(self, topic: Topic, use: Callable[[TopicPartition, Sequence[Record]], None] | None = None) -> float:
         """Read a topic with the client library alone, `use` what comes, and return processor seconds a sample."""
@@ -134,24 +149,34 @@ class Pipeline:
         settle(state, taken, step([(self._group, [taken.parts["all"]])]).deltas)
 
 
-def daemon_seconds(feed: Input, topic: Topic, warm_samples: int, folder: Path) -> float:
-    """Let a daemon score a topic and return processor seconds a sample, after so many that only fill its state.
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a sample took."""
+
+    processor_seconds: float  # of the process that was started
+    seconds: float
+
+
+def daemon_cost(feed: Input, topic: Topic, warm_samples: int, folder: Path, workers: int = 1) -> Cost:
+    """Let a daemon score a topic and return what a sample took, after so many that only fill its state.
 
     It runs with the shipped settings: state pages, alerts, notable scores, metrics, logs.
     """
     port, group = free_port(), uuid.uuid4().hex[:8]
     config, log = folder / f"{group}.yaml", folder / f"{group}.log"
-    config.write_text(json.dumps(_settings(feed.bootstrap, topic.name, group, port)), encoding="utf-8")
+    told = {**_settings(feed.bootstrap, topic.name, group, port), "workers": workers}
+    config.write_text(json.dumps(told), encoding="utf-8")
     with DaemonChild([sys.executable, "-m", "daemon", "run", str(config)], log) as daemon:
-        begun: tuple[float, float] | None = None
+        begun: tuple[float, float, float] | None = None
         give_up, pause = time.monotonic() + SCORED_SECONDS_MAX, threading.Event()
         while time.monotonic() < give_up:
             daemon.check()
             done, used = read_page(port).get("longwatch_samples_total", 0.0), _processor_seconds(daemon.pid)
             if begun is None and done >= warm_samples:
-                begun = done, used
+                begun = done, used, time.perf_counter()
             if begun is not None and done >= topic.samples:
-                return (used - begun[1]) / (done - begun[0])
+                scored = done - begun[0]
+                return Cost((used - begun[1]) / scored, (time.perf_counter() - begun[2]) / scored)
             pause.wait(LOOK_SECONDS)
         raise SystemExit(f"the daemon has not scored its input in {SCORED_SECONDS_MAX:.0f} s: {log}")
 

@@ -23,7 +23,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file, too
 
 from benchmarks import restore
-from benchmarks.consumed import MANY, Input, Pipeline, daemon_seconds, many, singles
+from benchmarks.consumed import MANY, Input, Pipeline, daemon_cost, many, singles
 from benchmarks.step import Bed, Case, network, products, seconds, settings_of, told, write
 from daemon.allocator import keep_freed_memory
 from daemon.embedded import broker_at
@@ -138,10 +138,29 @@ def of_the_client(plan: Plan, feed: Input, folder: Path) -> Iterator[Row]:
     values, bare = [], []
     for _ in range(plan.repeats):
         bare.append(feed.read(topic))
-        values.append(daemon_seconds(feed, topic, streams, folder) / bare[-1])
+        values.append(daemon_cost(feed, topic, streams, folder).processor_seconds / bare[-1])
     told_bare = f"poll() alone: {statistics.median(bare) * 1e6:.1f} microseconds"
     name = f"processor seconds a sample, the daemon over a bare poll() of the topic: {streams:,} streams ({told_bare})"
     yield Row(name, values, 1.3, is_limit=True)
+
+
+def of_cores(plan: Plan, feed: Input, folder: Path) -> Iterator[Row]:
+    """Yield how many more samples a second two workers score than one."""
+    streams = plan.daemon_streams
+    topic = feed.filled("cores", singles(streams, 12))
+    values = []
+    for _ in range(plan.repeats):
+        one, two = (daemon_cost(feed, topic, 2 * streams, folder, workers).seconds for workers in (1, 2))
+        values.append(one / two)
+    yield Row(f"samples a second: two workers over one, {streams:,} streams", values, 1.6)
+
+
+def of_the_other_client(plan: Plan, feed: Input) -> Iterator[Row]:
+    """Yield how many more samples librdkafka brings than kafka-python, in the same processor time."""
+    topic = feed.filled("clients", singles(20_000, 10))
+    feed.polled(topic, "kafka-python")
+    values = [feed.polled(topic, "kafka-python") / feed.polled(topic, "librdkafka") for _ in range(plan.repeats)]
+    yield Row("samples a processor second: librdkafka over kafka-python, poll alone", values, 3.0)
 
 
 def of_batches(plan: Plan, feed: Input) -> Iterator[Row]:
@@ -172,7 +191,7 @@ def measured(plan: Plan, wanted: str) -> Iterator[Row]:
     for name, part in parts.items():
         if wanted in ("all", name):
             yield from part(plan)
-    if wanted not in ("all", "daemon", "batches", "restore"):
+    if wanted not in ("all", "daemon", "workers", "clients", "batches", "restore"):
         return
     with ExitStack() as stack:
         address = stack.enter_context(broker_at(plan.bootstrap))
@@ -180,6 +199,10 @@ def measured(plan: Plan, wanted: str) -> Iterator[Row]:
         feed = Input(address, stack)
         if wanted in ("all", "daemon"):
             yield from of_the_client(plan, feed, folder)
+        if wanted in ("all", "workers"):
+            yield from of_cores(plan, feed, folder)
+        if wanted in ("all", "clients"):
+            yield from of_the_other_client(plan, feed)
         if wanted in ("all", "batches"):
             yield from of_batches(plan, feed)
         if wanted in ("all", "restore"):
@@ -216,7 +239,7 @@ def save(rows: Sequence[Row]) -> None:
 def main() -> None:
     """Read the command line, measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("all", "kernel", "scale", "memory", "daemon", "batches", "restore")
+    parts = ("all", "kernel", "scale", "memory", "daemon", "workers", "clients", "batches", "restore")
     parser.add_argument("--only", choices=parts, default="all", help="one part of it (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="how often each is measured (default %(default)d)")
     parser.add_argument("--streams", type=int, default=1_000_000, help="of scale and memory (default %(default)d)")
