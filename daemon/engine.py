@@ -22,7 +22,7 @@ from daemon.alert_events import (
 from daemon.events import ForgetReason
 from daemon.evidence import Evidence, gathered
 from daemon.types import DropReason, TopicPartition
-from detectors import adopt, channels, scoring, threshold
+from detectors import adopt, channels, continual, scoring, threshold
 from detectors.replay import Moment
 from detectors.scoring import Scored
 from detectors.settings import DetectorSettings
@@ -187,7 +187,10 @@ class _GroupRun:
         shielded = alerts.protected(settings.alert, rows)
         held = self._held(at, rows)
         recent = None if held is None else self._maintain(held, rows, shielded)
+        before = continual.given_up(rows)
         scored = scoring.score(self.group.detector, rows, self.times_ms[at], self.values[at], shielded)
+        if given_up := continual.given_up(rows) - before:
+            _forget(self.result, self.group.name, "own_weights", given_up)
         if held is not None and recent is not None:
             channels.put_back(rows, *recent)
             held = held & ~(guarded & ~self.muted[at])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import channels, readout, scaling, scoring, tail
+from detectors import channels, continual, readout, scaling, scoring, tail
 from detectors.scoring import Detector
 
 Row = NDArray[np.void]
@@ -27,6 +27,7 @@ def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
     moved["model_samples"] = 0.0
     moved["error_square"] = 0.0
     readout.clear(moved)
+    continual.begin(moved)
     untold = rows["model_samples"] == 0.0  # (n,) no network has spoken of these
     units = channels.of_network(rows["forecast"].shape[1])
     moved["smooth"][untold, :, units] = 0.0

@@ -107,6 +107,14 @@ def reading(hidden: F4, sample: F4) -> F4:
     return np.concatenate([hidden, np.clip(sample, -SAMPLE_MAX, SAMPLE_MAX), one], axis=1)
 
 
+def heads(rows: Row) -> list[F4]:
+    """Return the weights of the rows' heads, each (n, R, D): that of the next sample, and if there is one the newest."""
+    if not _own(rows):
+        return []
+    weight = rows["readout_weight"]  # (n, R, heads, D)
+    return [weight[:, :, head] for head in range(weight.shape[2])]
+
+
 def rescale(rows: Row, ratio: F, shift: F) -> None:
     """Go over to values that are `ratio` (n, D) times the old ones plus `shift` (n, D)."""
     if not _own(rows):

@@ -18,6 +18,7 @@ from detectors.channels import NAMES
 from detectors.network import Network
 from detectors.settings import (
     BudgetThreshold,
+    ContinualSettings,
     DetectorSettings,
     ModelSettings,
     QuantileThreshold,
@@ -71,6 +72,8 @@ def shape(decoder: str, **changes: int) -> ModelSettings:
     return ModelSettings(**{"hidden": 5, "window": 4, "bottleneck": 3, "decoder": decoder, **changes})  # type: ignore[arg-type]
 
 
+CONTINUAL = {"scope": "stream", "is_continual": True, "continual": ContinualSettings(every_samples=10)}
+
 CASES: Mapping[str, Case] = {
     "baseline-static": Case(settings_of(), None),
     "baseline-sigma-three-channels": Case(settings_of(3, threshold=SigmaThreshold(1.5)), None),
@@ -81,6 +84,12 @@ CASES: Mapping[str, Case] = {
     "lstm-quantile-two-channels": trained(settings_of(2, threshold=QuantileThreshold(0.95), model=shape("lstm"))),
     "shared-readout": trained(settings_of(2, model=shape("mlp"), readout="shared")),
     "mlp-of-the-shipped-size": trained(settings_of(model=ModelSettings(), threshold=StaticThreshold(1.5))),
+    "own-weights": trained(settings_of(model=shape("mlp"), **CONTINUAL)),
+    "own-weights-three-channels-shared-readout": trained(
+        settings_of(3, model=shape("linear"), readout="shared", **CONTINUAL)
+    ),
+    "own-weights-of-the-shipped-size": trained(settings_of(2, model=ModelSettings(), **CONTINUAL)),
+    "own-weights-that-stand-still": trained(settings_of(model=shape("mlp"), scope="stream")),
     "smallest": trained(settings_of(model=shape("mlp", hidden=1, window=2, bottleneck=1))),
 }
 
