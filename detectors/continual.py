@@ -72,7 +72,7 @@ def rescale(rows: Row, ratio: F, shift: F) -> None:
 
 
 def note(settings: DetectorSettings, rows: Row, read: F4, z: F, learning: Mask) -> None:
-    """Keep what is about to be read (n, F) of the samples `z` (n, D) for the next lesson; it teaches where `learning`."""
+    """Keep for the next lesson what is about to be read (n, F) of the samples `z` (n, D); it counts where `learning`."""
     if not (settings.is_continual and have_own(rows)):
         return
     at = rows["lesson_filled"].astype(np.intp)

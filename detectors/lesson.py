@@ -17,8 +17,8 @@ from torch import Tensor
 
 from detectors.objective import DECODED_SHARE
 from detectors.own_weights import CELL, Bases, split, with_one
-from detectors.settings import ModelSettings
 from detectors.readout import NEWEST, NEXT, SAMPLE_MAX
+from detectors.settings import ModelSettings
 
 
 class Lesson(NamedTuple):
@@ -28,7 +28,9 @@ class Lesson(NamedTuple):
     counts: Tensor  # (n, T, D) 1 where a value is known and may teach, else 0
     hidden: Tensor  # (n, H) before the first sample
     cell: Tensor  # (n, H)
-    heads: Sequence[Tensor] = ()  # (n, R, D) each, of a stream's own readout: the next sample, the newest; R as it reads
+    heads: Sequence[
+        Tensor
+    ] = ()  # (n, R, D) each, of a stream's own readout: the next sample, the newest; R as it reads
 
 
 class Taught(NamedTuple):
@@ -104,7 +106,9 @@ def _back_through_time(weight: Tensor, given: Lesson, kept: _Kept, hidden: Tenso
     return torch.bmm(read.transpose(1, 2), over)
 
 
-def _forecast(weights: dict[str, Tensor], hidden: Tensor, given: Lesson, horizon: int) -> tuple[Tensor, dict[str, Tensor]]:
+def _forecast(
+    weights: dict[str, Tensor], hidden: Tensor, given: Lesson, horizon: int
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss (n,) of telling the next samples, and gradients by name, that over `hidden` under no name."""
     streams, length, channels = given.counts.shape
     values = given.inputs[:, :, :channels]

@@ -25,8 +25,8 @@ from detectors.artefact import Artefact
 from detectors.autoencoder import Weights, with_weights
 from detectors.layers import TanhLinear
 from detectors.lstm import FusedLSTM, LSTMWeights, padded
-from detectors.recurrent import FusedGRU, FusedRNN
 from detectors.own_weights import Bases
+from detectors.recurrent import FusedGRU, FusedRNN
 from detectors.settings import DetectorSettings, ModelSettings
 
 F4 = NDArray[np.float32]
@@ -116,7 +116,7 @@ class Network:
 
     @cached_property
     def bases(self) -> Bases:
-        """The group's part of the weights that streams have of their own; raises ValueError when they cannot have any."""
+        """The group's part of what streams have of their own; raises ValueError when they cannot have any."""
         return Bases.of(self._autoencoder)
 
     def advance_own(self, inputs: F4, hidden: F4, cell: F4, change: F4) -> Advanced:

@@ -4,6 +4,8 @@ A row keeps the change, not the weights. No change is the group's own network, t
 it, and one whose change is given up has it again at once. The group's part of each product is one product for all
 streams, the change's part a small one for each, all of them in one batched call.
 
+Of one channel the whole network is own. Of several it is what the score depends on: the cell and the forecast.
+
 Shapes: n streams, B of them in a padded block, F inputs, H memory cells, D channels, W window, K horizon, P weights.
 """
 
@@ -26,7 +28,6 @@ Row = NDArray[np.void]
 
 FIELD: Final = "own_change"
 CELL: Final = "cell"
-ALL = False
 
 
 class Part(NamedTuple):
@@ -47,7 +48,7 @@ def parts_of(model: ModelSettings, *, features: int, channels: int) -> tuple[Par
     hidden, told = model.hidden, model.window * channels
     ahead = Part("ahead", hidden, hidden), Part("ahead_out", hidden, model.horizon * channels)
     first = Part(CELL, features + hidden, 4 * hidden), *ahead
-    if channels > 1 and not ALL:
+    if channels > 1:
         return first
     code = Part("code", hidden, model.bottleneck)
     if model.decoder == "linear":
@@ -62,10 +63,8 @@ def count(parts: Sequence[Part]) -> int:
 
 def split(flat: Tensor, parts: Sequence[Part]) -> dict[str, Tensor]:
     """Return views (n, inputs + 1, outputs) of `flat` (n, P), by the maps' names."""
-    pieces = flat.split([part.numbers for part in parts], dim=1)
-    return {
-        part.name: piece.view(-1, part.inputs + 1, part.outputs) for part, piece in zip(parts, pieces, strict=True)
-    }
+    pieces: Sequence[Tensor] = torch.split(flat, [part.numbers for part in parts], dim=1)
+    return {part.name: piece.view(-1, part.inputs + 1, part.outputs) for part, piece in zip(parts, pieces, strict=True)}
 
 
 def have_own(rows: Row) -> bool:
@@ -127,7 +126,7 @@ class Bases(NamedTuple):
         return LSTMWeights(forget, insert, candidate, output)
 
     def matrix(self, part: Part) -> Tensor:
-        """Return the group's weights of one map, without padding: (inputs + 1, outputs); the cell's in the fused form."""
+        """Return the group's weights of one map, (inputs + 1, outputs), without padding; the cell's as it is fused."""
         layer = self.cell if part.name == CELL else self.layers[part.name]
         weight, bias = cast("Tensor", layer.weight), cast("Tensor", layer.bias)
         return torch.cat((weight, bias[None]))[:, : part.outputs]

@@ -108,7 +108,7 @@ def reading(hidden: F4, sample: F4) -> F4:
 
 
 def heads(rows: Row) -> list[F4]:
-    """Return the weights of the rows' heads, each (n, R, D): that of the next sample, and if there is one the newest."""
+    """Return the weights of the rows' heads, each (n, R, D): of the next sample, and of one channel the newest."""
     if not _own(rows):
         return []
     weight = rows["readout_weight"]  # (n, R, heads, D)
