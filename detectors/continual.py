@@ -1,8 +1,11 @@
 """Continual learning: at fixed counts of a stream's own samples, its own weights take a step down the gradient.
 
-Part of the step and of the row: what a stream has read since its last lesson, its optimiser's moments and its weights
-travel in pages and are replayed, so the same samples give the same weights to the bit, however polls cut them. Samples
-under an open alert are read and do not teach, nor do values that are missing.
+Part of the step and of the row: what a stream has read since its last lesson and what it has learnt travel in pages and
+are replayed, so the same samples give the same weights to the bit, however polls cut them. Samples under an open alert
+are read and do not teach, nor do values that are missing.
+
+The step is plain: the learning rate times the gradient, cut to a length. It needs no memory of its own in the row, and
+where there is nothing to learn it moves nothing; optimisers that divide by the gradient's usual size do.
 """
 
 from __future__ import annotations
@@ -72,7 +75,7 @@ def rescale(rows: Row, ratio: F, shift: F) -> None:
 
 
 def note(settings: DetectorSettings, rows: Row, read: F4, z: F, learning: Mask) -> None:
-    """Keep for the next lesson what is about to be read (n, F) of the samples `z` (n, D); it counts where `learning`."""
+    """Keep what is about to be read (n, F) of the samples `z` (n, D); it counts in the next lesson where `learning`."""
     if not (settings.is_continual and have_own(rows)):
         return
     at = rows["lesson_filled"].astype(np.intp)

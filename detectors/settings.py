@@ -53,7 +53,7 @@ class ContinualSettings:
     """How the weights of a stream's own go on learning, in the step itself."""
 
     every_samples: int = 16  # of the stream's own: it keeps so many, learns from them, and begins anew
-    learning_rate: float = 0.1
+    learning_rate: float = 0.03
     gradient_norm_max: float = 1.0
 
 

@@ -26,7 +26,7 @@ from detectors.network import Network
 from detectors.scoring import Detector, Scored
 from detectors.settings import DetectorSettings, ModelSettings, Scope
 from detectors.slab import Delta
-from detectors.train import train
+from detectors.train import SERIES_SAMPLES_MIN, train
 
 STREAM: Final = np.arange(1)  # the slot of the one stream in a run's slab
 
@@ -99,7 +99,8 @@ def _train_together(files: Sequence[_File], first: int) -> None:
     """Train one network on the first rows of all files, and let those that are not at their ends go on with it."""
     settings = files[0].run.detector.settings
     histories = [file.run.history(file.series.train_rows or first) for file in files]
-    learnt = train(settings, histories, lambda _progress: None)
+    training = replace(settings.training, min_samples=SERIES_SAMPLES_MIN)
+    learnt = train(replace(settings, training=training), histories, lambda _progress: None)
     detector = Detector(settings, Network(learnt.fitted.weights, model=settings.model), "pooled")
     for file in files:
         if file.at < file.rows:

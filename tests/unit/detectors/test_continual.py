@@ -15,9 +15,9 @@ from detectors.introspection import Witness, window_seen
 from detectors.network import Network
 from detectors.scoring import Detector
 from detectors.settings import ContinualSettings, DetectorSettings, TrainingSettings
-from detectors.slab import row_dtype
+from detectors.slab import Delta, row_dtype
 from detectors.train import StreamHistory, train
-from tests.conformance.feed import INTERVAL_MS, START_MS, drawn, settings_of, wave
+from tests.conformance.feed import INTERVAL_MS, START_MS, Feed, drawn, series, settings_of, together, wave
 
 F = NDArray[np.float64]
 Row = NDArray[np.void]
@@ -134,6 +134,22 @@ def test_weights_that_are_no_numbers_are_given_up_and_counted() -> None:
     assert not rows[own_weights.FIELD][1].any()
     assert rows[own_weights.FIELD][[0, 2, 3, 4]].any(axis=1).all()
     assert np.isfinite(rows["hidden"]).all()
+
+
+def test_the_step_tells_how_many_streams_gave_their_own_weights_up_and_a_new_one_begins_with_the_groups() -> None:
+    feed = Feed(OWN, NETWORK)
+    feed.poll(together(series(wave(EVERY + 9), "a"), series(wave(EVERY + 9, 1, 1), "b")))
+    slab, slots = feed.slabs[0], np.arange(2)
+    broken = slab.take(slots)
+    assert broken[own_weights.FIELD].any(axis=1).all()
+    broken["lesson_hidden"][1] = np.nan
+    slab.apply(Delta(slots, broken))
+    caused = feed.poll(series(wave(30), "b", start_ms=START_MS + 40 * INTERVAL_MS)[:1])
+    assert caused.forgotten == {("g", "own_weights"): 1}
+    slab.retire(0)
+    slab.apply(Delta(slots[:0], broken[:0], slots[:1]))
+    feed.poll(series(wave(3), "c", start_ms=START_MS + 50 * INTERVAL_MS))
+    assert not feed.row("c")[own_weights.FIELD].any()
 
 
 def test_weights_stay_within_their_bounds_whatever_comes() -> None:
