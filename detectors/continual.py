@@ -44,6 +44,7 @@ def fields(settings: DetectorSettings, features: int) -> Fields:
     return [
         (FIELD, "f4", (weights,)),
         ("own_lessons", "f4", ()),
+        ("own_trained", "f4", ()),  # 1: they were on a trained network, not on day zero's
         ("own_given_up", "f4", ()),  # how often the own weights were no numbers any more
         ("lesson_inputs", "f4", (length, features)),  # read since the last lesson, oldest first
         ("lesson_counts", "u1", (length, width)),  # 1 where the value is known and may teach
@@ -54,10 +55,25 @@ def fields(settings: DetectorSettings, features: int) -> Fields:
 
 
 def begin(rows: Row) -> None:
-    """Let the rows' streams, if they have weights of their own, go on with the group's."""
-    if have_own(rows):
-        for name in (FIELD, "own_lessons", "lesson_filled"):
-            rows[name] = 0.0
+    """Let the rows' streams go on with the group's weights."""
+    for name in (FIELD, "own_lessons", "own_trained", "lesson_filled"):
+        rows[name] = 0.0
+
+
+def swap(rows: Row) -> None:
+    """Let the rows' streams, if they have weights of their own, go on with another network of the group's.
+
+    What a stream has changed in a trained network it changes in the next one: training begins from the same first
+    weights, so the two are alike. What it changed in day zero's is what training has now done for all, and is left.
+    """
+    if not have_own(rows):
+        return
+    rows["lesson_filled"] = 0.0
+    untrained = rows["own_trained"] == 0.0
+    if untrained.any():
+        part = rows[untrained]
+        begin(part)
+        rows[untrained] = part
 
 
 def interrupt(rows: Row, where: Mask) -> None:

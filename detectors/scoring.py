@@ -217,6 +217,7 @@ def _advance(detector: Detector, rows: Row, read: F4, z: F, learning: Mask) -> A
     rows["hidden"], rows["cell"] = moved.hidden, moved.cell
     where = continual.due(settings, rows, learning)
     if where.any():
+        rows["own_trained"][where] = bool(detector.model_id)
         network.learn_own(rows, where, settings)
     return moved
 

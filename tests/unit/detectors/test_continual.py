@@ -97,7 +97,8 @@ def test_a_stream_of_other_dynamics_is_forecast_better_than_by_the_groups_weight
     for i in range(1, 900):
         swinging[:, i] = -0.9 * swinging[:, i - 1] + rng.normal(0.0, 0.3, (STREAMS, 1))
     by_group = scored(Detector(group, network), fresh(group), swinging)[:, -300:].mean(axis=1)
-    by_own = scored(Detector(own(group), network), fresh(own(group)), swinging)[:, -300:].mean(axis=1)
+    quick = replace(own(group), continual=ContinualSettings(EVERY, learning_rate=0.1))
+    by_own = scored(Detector(quick, network), fresh(quick), swinging)[:, -300:].mean(axis=1)
     assert (by_own < 0.95 * by_group).all()
 
 
@@ -167,13 +168,23 @@ def test_streams_learn_the_same_alone_and_together_to_the_bit() -> None:
         assert np.array_equal(alone[own_weights.FIELD], together[own_weights.FIELD][stream : stream + 1])
 
 
-def test_a_swap_lets_a_stream_begin_again_from_the_groups_weights() -> None:
-    rows = lived()
-    assert rows[own_weights.FIELD].any()
-    moved = adopt(Detector(OWN, drawn(GROUP, 8), "next"), rows, {})
-    assert not moved[own_weights.FIELD].any()
+def test_a_swap_keeps_what_was_changed_in_a_trained_network_and_rereads_the_window_with_it() -> None:
+    rows, successor = lived(), Detector(OWN, drawn(GROUP, 8), "next")
+    moved = adopt(successor, rows, {})
+    assert np.array_equal(moved[own_weights.FIELD], rows[own_weights.FIELD])
     assert (moved["lesson_filled"] == 0).all()
+    groups = rows.copy()
+    continual.begin(groups)
+    assert not np.array_equal(moved["hidden"], adopt(successor, groups, {})["hidden"])
+    same = adopt(replace(successor, network=NETWORK), rows, {})
+    assert float(np.abs(same["hidden"] - rows["hidden"]).mean()) < 0.2 * float(np.abs(rows["hidden"]).mean())
+
+
+def test_the_first_training_ends_what_was_learnt_on_day_zero() -> None:
+    rows = fresh(OWN)
+    scored(Detector(OWN, NETWORK), rows, waves(60))  # no model has a name yet
     assert rows[own_weights.FIELD].any()
+    assert not adopt(DETECTOR, rows, {})[own_weights.FIELD].any()
 
 
 def test_a_long_gap_begins_a_new_lesson_and_keeps_what_was_learnt() -> None:
