@@ -33,6 +33,8 @@ Fields = list[tuple[str, str, tuple[int, ...]]]
 ROW_STEP: Final = 32  # as in `network.py`
 VALUE_MAX: Final = 1e4  # as in training: every gate is saturated long before
 CHANGE_MAX: Final = 3.0  # of one weight: from the group's
+LESSON: Final = ("lesson_inputs", "lesson_counts", "lesson_hidden", "lesson_cell")
+LEARNT_ONLY: Final = (*LESSON, "lesson_filled", "own_lessons", "own_trained", "own_given_up")  # no part in a score
 
 
 def fields(settings: DetectorSettings, features: int) -> Fields:
@@ -128,7 +130,7 @@ def teach(bases: Bases, rows: Row, where: Mask, settings: DetectorSettings) -> N
     padded = -len(taught) % _row_step(settings)
     inputs, counts, hidden, cell, change = (
         _padded(taught[name], padded)
-        for name in ("lesson_inputs", "lesson_counts", "lesson_hidden", "lesson_cell", FIELD)
+        for name in (*LESSON, FIELD)
     )
     heads = [_padded(each, padded) for each in readout.heads(taught)]
     with torch.inference_mode():
