@@ -128,10 +128,7 @@ def teach(bases: Bases, rows: Row, where: Mask, settings: DetectorSettings) -> N
     """
     taught = rows[where]
     padded = -len(taught) % _row_step(settings)
-    inputs, counts, hidden, cell, change = (
-        _padded(taught[name], padded)
-        for name in (*LESSON, FIELD)
-    )
+    inputs, counts, hidden, cell, change = (_padded(taught[name], padded) for name in (*LESSON, FIELD))
     heads = [_padded(each, padded) for each in readout.heads(taught)]
     with torch.inference_mode():
         found = lesson(bases, change, Lesson(inputs, counts, hidden, cell, heads), settings.model)
