@@ -48,12 +48,17 @@ def row_bytes(group: GroupConfig) -> int:
 def _too_large(source: Source, path: Path, group: GroupConfig) -> Iterator[Problem]:
     each = row_bytes(group)
     if each > ROW_BYTES_MAX:
-        told = f"fewer numbers: with own weights a stream takes {each} bytes, and {ROW_BYTES_MAX} are the most"
+        told = f"fewer numbers: with own weights a stream takes {_rough(each)} bytes, and {ROW_BYTES_MAX} are the most"
         yield source.problem((*path, "model", "hidden"), f"{told}; lower hidden, window, channels or every_samples")
     elif each * group.max_streams > SLAB_BYTES_MAX:
-        most = SLAB_BYTES_MAX // each
-        told = f"at most {most} with own weights of {each} bytes a stream"
+        most = _rough(SLAB_BYTES_MAX // each)
+        told = f"about {most} at most, with own weights of {_rough(each)} bytes a stream"
         yield source.problem((*path, "max_streams"), f"{told}: {SLAB_BYTES_MAX} in each partition")
+
+
+def _rough(number: int) -> int:
+    """Return a number with its first two digits only."""
+    return round(number, 2 - len(str(number)))
 
 
 def _group(source: Source, path: Path) -> GroupConfig | None:
