@@ -191,23 +191,23 @@ def loop_settings(config: Config) -> LoopSettings:
 
 
 def schedules(config: Config) -> dict[str, Schedule]:
-    """Return when each group that learns is trained."""
+    """Return when each group that learns is trained; once where its streams then go on learning by themselves."""
     return {
         each.name: Schedule(
             min_samples=each.training.min_samples,
-            repeat_seconds=each.training.repeat_hours * 3600.0,
+            repeat_seconds=each.training.repeat_hours * 3600.0 if each.learning == "background" else 0.0,
             child_seconds_max=2.0 * each.training.seconds_max + READING_SECONDS_MAX,
-            repeat_samples=each.training.repeat_samples,
+            repeat_samples=each.training.repeat_samples if each.learning == "background" else 0,
             apart_seconds=each.training.apart_hours * 3600.0,
         )
         for each in config.groups
-        if each.learning == "background"
+        if each.learning != "frozen"
     }
 
 
 def drift_limits(config: Config) -> dict[str, DriftLimits]:
-    """Return from where on each group has drifted."""
-    return {each.name: each.drift.limits() for each in config.groups}
+    """Return from where on each group has drifted; where weights follow their streams nothing is trained for that."""
+    return {each.name: each.drift.limits() for each in config.groups if each.learning != "continual"}
 
 
 def kept_models(config: Config) -> Keep:

@@ -23,7 +23,7 @@ from daemon.events import ForgetReason
 from daemon.evidence import Evidence, gathered
 from daemon.types import DropReason, TopicPartition
 from daemon.waves import Queue, Wave, queued
-from detectors import adopt, channels, scaling, scoring, threshold
+from detectors import adopt, channels, continual, scaling, scoring, threshold
 from detectors.columns import Columns, Rows
 from detectors.replay import Moment
 from detectors.scoring import Scored
@@ -186,7 +186,9 @@ class _GroupRun:
         shielded = alerts.protected(settings.alert, rows)
         held = self._held(at, rows)
         recent = None if held is None else self._maintain(held, rows, shielded)
+        before = continual.given_up(rows)
         scored = scoring.score(self.group.detector, rows, times_ms, values, shielded)
+        _forget(self.result, self.group.name, "own_weights", continual.given_up(rows) - before)
         if held is not None and recent is not None:
             channels.put_back(rows, *recent)
             held = held & ~(guarded & ~self.muted[at])
@@ -245,13 +247,9 @@ class _GroupRun:
                 part[name] = 0
         scoring.clear(part)
         part.store()
-        for column, value in (
-            (scored.score, np.nan),
-            (scored.surprise, 0.0),
-            (scored.decades, 0.0),
-            (scored.share, 0.0),
-        ):
-            column[broken] = value
+        scored.score[broken] = np.nan
+        for column in (scored.surprise, scored.decades, scored.share):
+            column[broken] = 0.0
         _count(self.result, self.group.name, "not_finite", len(part))
         _forget(self.result, self.group.name, "not_finite", len(part))
 
@@ -391,7 +389,8 @@ def _not_finite(warmup_samples: int, rows: Columns, scored: Scored) -> NDArray[n
 
 
 def _forget(result: Step, group: str, reason: ForgetReason, count: int) -> None:
-    result.forgotten[group, reason] = result.forgotten.get((group, reason), 0) + count
+    if count:
+        result.forgotten[group, reason] = result.forgotten.get((group, reason), 0) + count
 
 
 def _count(result: Step, group: str, reason: DropReason, count: int) -> None:

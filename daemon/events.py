@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from daemon.types import DropReason, Rejected, TopicPartition
 
 StreamState = Literal["warming", "ready", "stale"]
-ForgetReason = Literal["evicted", "not_finite"]
+ForgetReason = Literal["evicted", "not_finite", "own_weights"]
 """Why a stream begins anew: another took its place, or its state was no finite number any more."""
 InquiryOutcome = Literal["answered", "late", "refused"]
 """Whether the loop answered in time what it was asked; refused: too many were waiting."""

@@ -155,7 +155,8 @@ class Metrics(Enum):
         "counter",
         "longwatch_streams_forgotten_total",
         "Streams that begin anew. `evicted` ones gave way to new streams in a full group: raise max_streams, or find "
-        "who makes so many. At a `not_finite` one the model is to be doubted: train it again.",
+        "who makes so many. At a `not_finite` one the model is to be doubted: train it again. At an `own_weights` one "
+        "what a stream had learnt by itself was no number any more, and it goes on with its group's weights.",
         ("group", "reason"),
     )
     TRANSACTIONS = Declared(

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import channels, readout, scaling, scoring, tail
+from detectors import channels, continual, own_weights, readout, scaling, scoring, tail
 from detectors.columns import Row, Rows
-from detectors.scoring import Detector
+from detectors.scoring import Detector, Network, OwnNetwork
 from detectors.slab import copied
 
 Calibration = Mapping[str, NDArray[np.float32]]
@@ -28,6 +28,7 @@ def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
     moved["model_samples"] = 0.0
     moved["error_square"] = 0.0
     readout.clear(moved)
+    continual.swap(moved)
     untold = rows["model_samples"] == 0.0  # (n,) no network has spoken of these
     units = channels.of_network(rows["forecast"].shape[1])
     moved["smooth"][untold, :, units] = 0.0
@@ -84,5 +85,22 @@ def stored_inputs(rows: Row) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
 def _rebuild_state(detector: Detector, rows: Row) -> None:
     """Read the stored window, oldest first, from an empty state."""
     assert detector.network is not None
-    rows["hidden"], rows["cell"] = detector.network.rebuild(*stored_inputs(rows))
+    inputs, valid = stored_inputs(rows)
+    if own_weights.have_own(rows):
+        rows["hidden"], rows["cell"] = _rebuilt_by_own(detector.network, rows, inputs, valid)
+    else:
+        rows["hidden"], rows["cell"] = detector.network.rebuild(inputs, valid)
     rows["forecast"] = rows["window"][:, 0]  # until its first own forecast: no change
+
+
+def _rebuilt_by_own(
+    network: Network, rows: Row, inputs: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return hidden and cell state (n, H) after the stored window, as each stream's own weights read it."""
+    assert isinstance(network, OwnNetwork)
+    hidden, cell = np.zeros_like(rows["hidden"]), np.zeros_like(rows["cell"])
+    for at in range(inputs.shape[1]):
+        moved = network.advance_own(inputs[:, at], hidden, cell, rows[own_weights.FIELD])
+        read = valid[:, at, None]
+        hidden, cell = np.where(read, moved.hidden, hidden), np.where(read, moved.cell, cell)
+    return hidden, cell

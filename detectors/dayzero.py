@@ -19,7 +19,7 @@ SEED: Final = 0  # chosen before anything was measured with it
 
 def day_zero(settings: DetectorSettings) -> Detector:
     """Return the detector of a group that has no model yet; its model id is empty."""
-    if settings.readout == "shared":
+    if settings.readout == "shared" and settings.scope == "group":
         return Detector(settings)
     width = len(settings.channels)
     sizes = {"features": 2 * width + CLOCK_INPUTS, "channels": width}

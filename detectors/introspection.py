@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from detectors import adopt
 from detectors.lstm import FusedLSTM, LSTMWeights, cell
 from detectors.network import Network
-from detectors.scoring import Advanced, Detector
+from detectors.own_weights import FIELD, have_own
+from detectors.scoring import Advanced, Detector, OwnNetwork
 from detectors.scoring import Network as AnyNetwork
+from detectors.settings import DetectorSettings
 
 F = NDArray[np.float64]
 F4 = NDArray[np.float32]
@@ -52,13 +54,18 @@ class Gates:
             yield each.name, getattr(self, each.name)
 
 
-def cell_of(network: AnyNetwork | None) -> LSTMWeights:
-    """Return the equations of the cell that reads a network's samples; raises NoGates when it has none."""
+def cell_of(network: AnyNetwork | None, change: F4 | None = None) -> LSTMWeights:
+    """Return the equations of the cell that reads a network's samples; raises NoGates when it has none.
+
+    With a `change` (1, P) it is the cell of the stream whose own weights those are.
+    """
     if network is None:
         raise NoGates("this detector has no network yet: it answers by plain arithmetic, which has no gates")
     reader: object = network.encoder if isinstance(network, Network) else network
     if not isinstance(reader, FusedLSTM):
         raise NoGates(f"{type(reader).__name__} has no LSTM gates to show; only a plain LSTM encoder has")
+    if change is not None and isinstance(network, Network):
+        return network.bases.equations(torch.from_numpy(change))
     return reader.equations()
 
 
@@ -99,22 +106,40 @@ class Witness:
     def __init__(self, network: AnyNetwork) -> None:
         """Stand for `network`; raises NoGates when it has no LSTM."""
         self._network, self._weights = network, cell_of(network)
-        self._inputs: list[F4] = []
+        self._changes: list[F4 | None] = []  # of weights of the stream's own, one for each stretch without another
+        self._inputs: list[list[F4]] = []  # of each stretch
         self._state: tuple[F4, F4] | None = None
 
     @property
     def samples(self) -> int:
         """How many it has read."""
-        return len(self._inputs)
+        return sum(map(len, self._inputs))
 
     def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
         """Take one sample (1, F) into the stream's state (1, H), and note it."""
+        self._note(inputs, (hidden, cell), None)
+        return self._network.advance(inputs, hidden, cell)
+
+    def advance_own(self, inputs: F4, hidden: F4, cell: F4, change: F4) -> Advanced:
+        """Take one sample as `advance` does, with the weights that the stream's `change` (1, P) makes."""
+        assert isinstance(self._network, OwnNetwork)
+        self._note(inputs, (hidden, cell), change)
+        return self._network.advance_own(inputs, hidden, cell, change)
+
+    def learn_own(self, rows: Row, where: NDArray[np.bool_], settings: DetectorSettings) -> None:
+        """Give the stream the lesson that is due."""
+        assert isinstance(self._network, OwnNetwork)
+        self._network.learn_own(rows, where, settings)
+
+    def _note(self, inputs: F4, state: tuple[F4, F4], change: F4 | None) -> None:
         if len(inputs) != 1:
             raise ValueError(f"{len(inputs)} streams at a time; a witness follows one")
         if self._state is None:
-            self._state = hidden[0].copy(), cell[0].copy()
-        self._inputs.append(inputs[0].copy())
-        return self._network.advance(inputs, hidden, cell)
+            self._state = state[0][0].copy(), state[1][0].copy()
+        if not self._changes or not _equal(change, self._changes[-1]):
+            self._changes.append(None if change is None else np.array(change))
+            self._inputs.append([])
+        self._inputs[-1].append(inputs[0].copy())
 
     def rebuild(self, inputs: F4, valid: NDArray[np.bool_]) -> tuple[F4, F4]:
         """Return hidden and cell state (n, H) after a stored window (n, W, F), oldest first."""
@@ -125,7 +150,15 @@ class Witness:
         width = len(self._weights.forget.bias)
         if self._state is None:
             return Gates(*np.zeros((6, 0, width), np.float32))
-        return opened(self._weights, np.stack(self._inputs), *self._state)
+        state, parts = self._state, []
+        for change, inputs in zip(self._changes, self._inputs, strict=True):
+            parts.append(opened(cell_of(self._network, change), np.stack(inputs), *state))
+            state = parts[-1].hidden[-1], parts[-1].cell[-1]
+        return joined(parts, np.ones(self.samples, dtype=bool))
+
+
+def _equal(one: F4 | None, other: F4 | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
 
 
 # a living stream's window: the row holds the last samples and where they led, not where they began
@@ -146,7 +179,8 @@ def window_seen(detector: Detector, row: Row, samples_max: int) -> WindowSeen:
     A row does not say in which state the window began. The smallest one that leads to the state carried now is sought;
     `gap` says how near that came (a missing value, a gap or a new scale within the window makes it larger).
     """
-    weights = cell_of(detector.network)
+    own = np.array(row[FIELD]) if have_own(row) else None
+    weights = cell_of(detector.network, own)
     stored, valid = adopt.stored_inputs(row)
     inputs = stored[0][valid[0]][-samples_max:]  # (T, F)
     hidden, memory = (row[name][0].copy() for name in ("hidden", "cell"))

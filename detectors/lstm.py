@@ -155,7 +155,11 @@ class FusedLSTM(nn.Module):
 
     def step(self, xh: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Take one step from inputs and hidden state side by side (B, F + H) and return `h`, `c`, each (B, H)."""
-        gates = torch.addmm(self.bias, xh, self.weight).sigmoid_()  # (B, 4 H, padded)
+        return self.opened(torch.addmm(self.bias, xh, self.weight), c)
+
+    def opened(self, before: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `h`, `c`, each (B, H), of gates that are given before they are squashed (B, 4 H, padded), in place."""
+        gates = before.sigmoid_()
         f, i, o, doubled = gates[:, : 4 * self.hidden_size].chunk(4, dim=1)  # each (B, H)
         c = torch.addcmul(f * c, i, 2.0 * doubled - 1.0)
         return o * squash(c.clone()), c

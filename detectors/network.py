@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -19,13 +20,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detectors import continual, own_weights
 from detectors.architectures.family import State
 from detectors.artefact import Artefact
 from detectors.autoencoder import Weights, with_weights
+from detectors.columns import Rows
 from detectors.layers import TanhLinear
 from detectors.lstm import FusedLSTM, LSTMWeights, padded, squash
+from detectors.own_weights import Bases
 from detectors.recurrent import FusedGRU, FusedRNN
-from detectors.settings import ModelSettings
+from detectors.settings import DetectorSettings, ModelSettings
 
 F4 = NDArray[np.float32]
 
@@ -142,6 +146,39 @@ class Network:
             spread=None if told.spread is None else told.spread[:, 0].numpy(),
             ahead=ahead.numpy(),
         )
+
+    # with weights of a stream's own
+
+    @cached_property
+    def bases(self) -> Bases:
+        """The group's part of what streams have of their own; raises ValueError when they cannot have any."""
+        return Bases.of(self._autoencoder)
+
+    def advance_own(self, inputs: F4, hidden: F4, cell: F4, change: F4) -> Advanced:
+        """Take one step as `advance` does, each stream with the weights that its `change` (n, P) makes."""
+        n, bases = len(inputs), self.bases
+        self._check("change", change, (n, own_weights.count(bases.parts)))
+        result = self._room(n)
+        with torch.inference_mode():
+            for block in _blocks(n):
+                x, own = _rows(inputs[block]), own_weights.split(_rows(change[block]), bases.parts)
+                h, c = bases.step(x, (_rows(hidden[block]), _rows(cell[block])), own)
+                told, changes = bases.tell(h, own)
+                ahead = x[:, None, : self.channels] + changes.reshape(len(h), self.horizon, -1)
+                moved = Advanced(
+                    hidden=h.numpy(),
+                    cell=c.numpy(),
+                    summary=h.numpy(),
+                    reconstruction=told.reshape(len(h), self.window, -1).numpy(),
+                    spread=None,
+                    ahead=ahead.numpy(),
+                )
+                result.put(block, moved)
+        return result
+
+    def learn_own(self, rows: Rows, where: NDArray[np.bool_], settings: DetectorSettings) -> None:
+        """Give the rows' streams, `where` (n,), the lesson that is due: their own weights change, in place."""
+        continual.teach(self.bases, rows, where, settings)
 
     def _room(self, n: int) -> Advanced:
         return Advanced(

@@ -125,6 +125,14 @@ def reading(hidden: F4, sample: F4) -> F4:
     return read
 
 
+def heads(rows: Rows) -> list[F4]:
+    """Return the weights of the rows' heads, each (n, R, D): of the next sample, and of one channel the newest."""
+    if not _own(rows):
+        return []
+    weight = rows["readout_weight"]  # (n, R, heads, D)
+    return [weight[:, :, head] for head in range(weight.shape[2])]
+
+
 def rescale(rows: Rows, ratio: F, shift: F) -> None:
     """Go over to values that are `ratio` (n, D) times the old ones plus `shift` (n, D)."""
     if not _own(rows):

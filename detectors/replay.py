@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import readout, scoring
+from detectors import continual, readout, scoring
 from detectors.scoring import Detector, Scored
 from detectors.settings import DetectorSettings
 from detectors.slab import row_dtype
@@ -26,7 +26,7 @@ Row = NDArray[np.void]
 PACKING: Final = 1  # counts up when the same row is packed in another way
 LAYOUTS_MAX: Final = 256  # remembered: many alerts may open at once, each of a group's
 ROW_BYTES_MAX: Final = 16_000_000
-LEARNT_ONLY: Final = ("mean", "variance", "shielded", *readout.LEARNT_ONLY)
+LEARNT_ONLY: Final = ("mean", "variance", "shielded", *readout.LEARNT_ONLY, *continual.LEARNT_ONLY)
 """What is moved by a sample and has no part in its score; the usual interval has none either, but tells what once in so
 many samples means."""
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import channels, readout, scaling, tail, threshold
+from detectors import channels, continual, own_weights, readout, scaling, tail, threshold
 from detectors.architectures import widths_of
 from detectors.channels import SCALES
 from detectors.columns import Columns, Rows
@@ -58,6 +58,17 @@ class Network(Protocol):
         """Return hidden and cell state after a stored window (n, W, F), oldest first."""
 
 
+@runtime_checkable
+class OwnNetwork(Protocol):
+    """What a network can do besides where each stream has weights of its own."""
+
+    def advance_own(self, inputs: F4, hidden: F4, cell: F4, change: F4) -> Advanced:
+        """Take one sample into each stream's state, with the weights that its `change` (n, P) makes."""
+
+    def learn_own(self, rows: Rows, where: Mask, settings: DetectorSettings) -> None:
+        """Give the rows' streams, `where` (n,), the lesson that is due: their own weights change, in place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Detector:
     """One group's settings and its network; immutable, swapped whole. Without a network it is the baseline."""
@@ -83,7 +94,8 @@ class Scored:
 def fields(settings: DetectorSettings) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return every row field that a detector with these settings keeps for a stream."""
     width, model = len(settings.channels), settings.model
-    carried = widths_of(model, features=2 * width + CLOCK_INPUTS, channels=width)
+    features = 2 * width + CLOCK_INPUTS
+    carried = widths_of(model, features=features, channels=width)
     return [
         ("time_ms", "i8", ()),
         ("interval_ms", "f4", ()),
@@ -97,6 +109,7 @@ def fields(settings: DetectorSettings) -> list[tuple[str, str, tuple[int, ...]]]
         *scaling.fields(width),
         *channels.fields(width),
         *(readout.fields(carried.summary, width) if settings.readout == "rls" else []),
+        *continual.fields(settings, features),
         ("shielded", "f4", ()),  # consecutive samples under an open alert
         tail.field("tail", channels.UNITS),
         *threshold.fields(settings.threshold),
@@ -172,6 +185,7 @@ def _forget_across_gaps(detector: Detector, rows: Rows, seconds: F, fresh: Mask)
             column = rows[name]
             column[gap] = 0.0
             rows[name] = column
+        continual.interrupt(rows, gap)
 
 
 def _errors(detector: Detector, rows: Rows, sample: _Sample, learning: Mask) -> tuple[F, F]:
@@ -189,9 +203,7 @@ def _errors(detector: Detector, rows: Rows, sample: _Sample, learning: Mask) -> 
     errors = np.full((len(rows), channels.HEADS, z.shape[1]), np.nan)
     if detector.network is None:
         return errors, predicted
-    read = inputs(filled, sample.difference, sample.times_ms)
-    moved = detector.network.advance(read, rows["hidden"], rows["cell"])
-    rows["hidden"], rows["cell"] = moved.hidden, moved.cell
+    moved = _advance(detector, rows, inputs(filled, sample.difference, sample.times_ms), z, learning)
     ahead = (z - predicted).astype(np.float32)
     if detector.settings.readout == "rls":
         readout.learn_next(rows, ahead, learning)
@@ -206,6 +218,25 @@ def _errors(detector: Detector, rows: Rows, sample: _Sample, learning: Mask) -> 
     # the first sample was not expected
     errors[:, channels.AHEAD] = np.where((rows["model_samples"] > 1)[:, None], ahead, 0.0)
     return errors, predicted
+
+
+def _advance(detector: Detector, rows: Rows, read: F4, z: F, learning: Mask) -> Advanced:
+    """Take what is `read` (n, F) of the samples `z` (n, D) into each stream's state, by the weights it goes by."""
+    network, settings = detector.network, detector.settings
+    assert network is not None
+    if not own_weights.have_own(rows):
+        moved = network.advance(read, rows["hidden"], rows["cell"])
+        rows["hidden"], rows["cell"] = moved.hidden, moved.cell
+        return moved
+    assert isinstance(network, OwnNetwork)
+    continual.note(settings, rows, read, z, learning)
+    moved = network.advance_own(read, rows["hidden"], rows["cell"], rows[own_weights.FIELD])
+    rows["hidden"], rows["cell"] = moved.hidden, moved.cell
+    where = continual.due(settings, rows, learning)
+    if where.any():
+        rows["own_trained"] = np.where(where, bool(detector.model_id), rows["own_trained"])
+        network.learn_own(rows, where, settings)
+    return moved
 
 
 def expectation(detector: Detector, rows: Rows) -> F:
@@ -325,6 +356,7 @@ def move_scale(rows: Rows, location: F, spread: F) -> None:
     rows["forecast"] = rows["forecast"] * ratio + shift
     channels.rescale(rows, ratio, shift)
     readout.rescale(rows, ratio, shift)
+    continual.rescale(rows, ratio, shift)
 
 
 def _advance_clock(rows: Rows, times_ms: NDArray[np.int64], seconds: F, fresh: Mask) -> None:

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 Decoder = Literal["lstm", "mlp", "linear"]
 Readout = Literal["shared", "rls"]
+Scope = Literal["group", "stream"]
 Architecture = Literal[
     "lstm", "stacked", "bidirectional", "cnn", "variational", "contractive", "denoising", "gru", "rnn"
 ]
@@ -45,6 +46,15 @@ class TrainingSettings:
     noise: float = 0.1  # added to what is read, scaled units: architecture denoising
     contraction: float = 0.01  # weight of the Jacobian's squared norm: architecture contractive
     divergence: float = 0.1  # weight of the Kullback-Leibler term, 1 is the bound itself: architecture variational
+
+
+@dataclass(frozen=True, slots=True)
+class ContinualSettings:
+    """How the weights of a stream's own go on learning, in the step itself."""
+
+    every_samples: int = 16  # of the stream's own: it keeps so many, learns from them, and begins anew
+    learning_rate: float = 0.03
+    gradient_norm_max: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,9 @@ class DetectorSettings:
     channels: tuple[str, ...] = ("value",)
     model: ModelSettings = field(default_factory=ModelSettings)
     readout: Readout = "rls"  # what reads the hidden state: the group's heads alone, or also each stream's own on top
+    scope: Scope = "group"  # whose the network's weights are; a stream's own begin as the group's
+    is_continual: bool = False  # whether weights of a stream's own go on learning; else they stand still
+    continual: ContinualSettings = field(default_factory=ContinualSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     threshold: Threshold = field(default_factory=StaticThreshold)
     alert: AlertSettings = field(default_factory=AlertSettings)

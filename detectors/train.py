@@ -57,6 +57,7 @@ def train(
     Raises TooLittleHistory when no stream is long enough or all together are fewer than `training.min_samples`, and
     CheckpointError when `saving` starts from something else.
     """
+    settings = replace(settings, scope="group")  # what is learnt here is the group's
     usable = [history for history in histories if len(history.times_ms) >= SERIES_SAMPLES_MIN]
     total = sum(len(history.times_ms) for history in usable)
     if total < min(settings.training.min_samples, settings.training.history_samples_max):

@@ -47,6 +47,10 @@ def catalogue() -> dict[str, Detector]:
     each = [
         Detector("ours", "ours"),
         Detector("ours-day-zero", "ours", Variant(trained=False), seeded=False),
+        Detector("ours-continual", "ours", Variant(scope="stream")),
+        Detector("ours-continual-day-zero", "ours", Variant(trained=False, scope="stream"), seeded=False),
+        Detector("ours-pooled", "ours", Variant(pooled=True)),
+        Detector("ours-pooled-continual", "ours", Variant(pooled=True, scope="stream")),
         Detector("lstm-alone", "ours", Variant(alone=True)),
         *(Detector(f"ours-{name}", "ours", Variant(architecture=name)) for name in others),
         *(Detector(name, "baseline", seeded=False) for name in baselines.DETECTORS),

@@ -22,9 +22,11 @@ from daemon.config import GroupConfig
 from daemon.engine import Part, step
 from daemon.types import TopicPartition
 from detectors import channels, scoring
-from detectors.scoring import Scored
-from detectors.settings import ModelSettings
+from detectors.network import Network
+from detectors.scoring import Detector, Scored
+from detectors.settings import DetectorSettings, ModelSettings, Scope
 from detectors.slab import Delta
+from detectors.train import SERIES_SAMPLES_MIN, train
 
 STREAM: Final = np.arange(1)  # the slot of the one stream in a run's slab
 
@@ -35,6 +37,8 @@ class Variant:
 
     trained: bool = True  # otherwise the fixed random weights of the first hours go on
     architecture: str = ""  # other than the shipped one
+    scope: Scope = "group"  # whose the weights are; with "stream" they are learnt continually
+    pooled: bool = False  # one model is trained on all files with the same channels, as on the streams of one group
     alone: bool = False  # nothing but the forecasts' errors, through the tail that the others go through
 
 
@@ -53,6 +57,8 @@ def group_for(group: GroupConfig, series: Series, variant: Variant, seed: int) -
     changed: dict[str, Any] = {"channels": series.table.channels, "training": training}
     if variant.architecture:
         changed["model"] = group.model.model_copy(update={"architecture": variant.architecture})
+    if variant.scope == "stream":
+        changed |= {"model": group.model.model_copy(update={"scope": "stream"}), "learning": "continual"}
     return group.model_copy(update=changed)
 
 
@@ -82,9 +88,23 @@ def _walk(files: Sequence[_File], group: GroupConfig, variant: Variant, move: Mo
         first = max(group.training.min_samples, 1)
         if not share[0].series.train_rows:
             move(share, first)
-        for file in share:
+        if variant.pooled:
+            _train_together(share, first)
+        for file in share if not variant.pooled else ():
             file.train(file.series.train_rows or first)
         move([file for file in share if file.at < file.rows], None)
+
+
+def _train_together(files: Sequence[_File], first: int) -> None:
+    """Train one network on the first rows of all files, and let those that are not at their ends go on with it."""
+    settings = files[0].run.detector.settings
+    histories = [file.run.history(file.series.train_rows or first) for file in files]
+    training = replace(settings.training, min_samples=SERIES_SAMPLES_MIN)
+    learnt = train(replace(settings, training=training), histories, lambda _progress: None)
+    detector = Detector(settings, Network(learnt.fitted.weights, model=settings.model), "pooled")
+    for file in files:
+        if file.at < file.rows:
+            file.run.go_on_with(detector, learnt.calibration)
 
 
 @dataclass(slots=True)
@@ -147,13 +167,30 @@ class SideBySide:
         """Take one step of every network and put the results together; raises ValueError on another number of rows."""
         if any(len(column) != len(self._networks) for column in columns):
             raise ValueError(f"{len(columns[0])} rows for {len(self._networks)} networks")
-        each = [network.advance(*(column[i : i + 1] for column in columns)) for i, network in enumerate(self._networks)]
-        names = [name.name for name in fields(each[0])]
-        return type(each[0])(**{name: _joined([getattr(one, name) for one in each]) for name in names})
+        return _of_all([network.advance(*(column[i : i + 1] for column in columns)) for i, network in self._numbered()])
+
+    def advance_own(self, *columns: NDArray[np.float32]) -> Any:  # noqa: ANN401  # as above
+        """Take one step of every network, each stream with weights of its own, and put the results together."""
+        each = [network.advance_own(*(column[i : i + 1] for column in columns)) for i, network in self._numbered()]
+        return _of_all(each)
+
+    def learn_own(self, rows: NDArray[np.void], where: NDArray[np.bool_], settings: DetectorSettings) -> None:
+        """Give the streams `where` a lesson is due that lesson, each by its own network."""
+        for i, network in self._numbered():
+            if where[i]:
+                network.learn_own(rows[i : i + 1], where[i : i + 1], settings)
+
+    def _numbered(self) -> Iterator[tuple[int, Any]]:
+        return enumerate(self._networks)
 
     def rebuild(self, *columns: NDArray[Any]) -> Any:  # noqa: ANN401
         """Nobody moves to these networks: each run has moved to its own."""
         raise NotImplementedError
+
+
+def _of_all(each: Sequence[Any]) -> Any:  # noqa: ANN401  # whatever the networks give
+    names = [name.name for name in fields(each[0])]
+    return type(each[0])(**{name: _joined([getattr(one, name) for one in each]) for name in names})
 
 
 def _joined(columns: Sequence[Any]) -> Any:  # noqa: ANN401

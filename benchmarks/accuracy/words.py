@@ -56,8 +56,10 @@ FOOT: Final = """
 No figure is point-adjusted: with that adjustment a random score looks excellent.
 
 `ours` is trained as `longwatch backtest` trains it; `ours-day-zero` goes on with the random weights of the first hours,
-and `lstm-alone` has nothing but the errors of the trained network's forecasts. The others: Hotelling's T-squared,
-principal components, nearest neighbours, ridge VAR(3) and the same by recursive least squares, AR(12) by channel,
-persistence, a moving Gaussian, an exponential average; half-space trees (river), random cut forest (rrcf), isolation
-forest (scikit-learn) and an LSTM autoencoder (numalogic).
+and `lstm-alone` has nothing but the errors of the trained network's forecasts. `ours-pooled` is trained once on all
+files of a corpus together, as a group of streams is. Where a name says `continual`, the weights are each file's own and
+learn on (`model.scope: stream`, `learning: continual`). The others: Hotelling's T-squared, principal components,
+nearest neighbours, ridge VAR(3) and the same by recursive least squares, AR(12) by channel, persistence, a moving
+Gaussian, an exponential average; half-space trees (river), random cut forest (rrcf), isolation forest (scikit-learn)
+and an LSTM autoencoder (numalogic).
 """

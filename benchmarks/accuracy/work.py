@@ -74,7 +74,8 @@ def pieces(plan: Plan, detectors: Sequence[Detector], corpora: dict[str, list[Se
 def _shares(detector: Detector, series: Sequence[Series]) -> Iterator[tuple[Series, ...]]:
     """Yield series with the same channels, so many that they go well side by side."""
     few = min(FEW_FILES, -(-len(series) // 2))
-    size = few if detector.kind == "ours" and detector.variant.trained else MANY_FILES
+    apart = detector.kind == "ours" and detector.variant.trained and not detector.variant.pooled
+    size = few if apart else MANY_FILES
     by_channels: dict[tuple[str, ...], list[Series]] = {}
     for each in sorted(series, key=lambda each: -len(each.labels)):
         by_channels.setdefault(each.table.channels, []).append(each)

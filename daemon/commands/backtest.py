@@ -74,7 +74,7 @@ def backtest(
         run.train(train_rows)
         run.score(0, len(table.times_ms))
     else:
-        first = group.training.min_samples if group.learning == "background" else len(table.times_ms)
+        first = group.training.min_samples if group.learning != "frozen" else len(table.times_ms)
         run.score(0, first)
         if first < len(table.times_ms):
             run.train(first)
@@ -109,13 +109,16 @@ class Run:
 
     def train(self, rows: int) -> None:
         """Learn from the first `rows` rows and go on with what was learnt."""
-        history = StreamHistory(self.times_ms[:rows], self._table.values[:rows])
-        history = covered.by_windows(history, self._group.calendar)
         training = replace(self._settings.training, min_samples=min(rows, SERIES_SAMPLES_MIN))
-        trained = train(replace(self._settings, training=training), [history], self._tell)
+        trained = train(replace(self._settings, training=training), [self.history(rows)], self._tell)
         network = Network(trained.fitted.weights, model=self._settings.model)
         self.go_on_with(Detector(self._settings, network, "backtest"), trained.calibration)
         self._trained_at = rows
+
+    def history(self, rows: int) -> StreamHistory:
+        """Return the first `rows` rows as there is to learn from them."""
+        history = StreamHistory(self.times_ms[:rows], self._table.values[:rows])
+        return covered.by_windows(history, self._group.calendar)
 
     def go_on_with(self, detector: Detector, calibration: Calibration) -> None:
         """Move the stream to another model, as the daemon does at a turn boundary."""

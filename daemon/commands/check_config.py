@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from daemon.config import Config, GroupConfig, load
+from daemon.config.scopes import row_bytes
 from daemon.errors import ConfigError, DaemonError, TopicMismatch
 from daemon.ports import Broker
 from daemon.types import TopicPartition, TopicSpec
@@ -63,6 +64,10 @@ def _described(group: GroupConfig) -> str:
         parts.append(f"windows of maintenance: {len(group.maintenance)}")
     if group.guard:
         parts.append(f"guards on {', '.join(group.guard)}")
+    if group.model.scope == "stream":
+        each = row_bytes(group)
+        most = each * group.max_streams / 1e9
+        parts.append(f"own weights, {each} bytes a stream ({most:.3g} GB for max_streams in a partition)")
     return "; ".join(parts)
 
 

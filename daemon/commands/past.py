@@ -125,7 +125,7 @@ def _training(choice: Choice, group: GroupConfig, rows: int) -> tuple[int, int]:
     if choice.train_rows:
         return min(choice.train_rows, rows), 0
     first = group.training.min_samples
-    return (first, first) if group.learning == "background" and first < rows else (0, 0)
+    return (first, first) if group.learning != "frozen" and first < rows else (0, 0)
 
 
 def _for_file(artefact: Artefact, channels: tuple[str, ...]) -> Artefact:

@@ -10,6 +10,7 @@ from daemon.config.groups import SHIPPED
 from daemon.config.matchers import Matcher, MatcherError, parse_matcher
 from daemon.config.model import Config, FeedConfig
 from daemon.config.problems import Missing, Source, at, described
+from daemon.config.scopes import impossible_scopes
 
 RLS_HIDDEN_MAX = 256
 _SIZES_OF = {"layers": "stacked", "kernel": "cnn"}
@@ -44,6 +45,7 @@ def impossible(source: Source) -> Iterator[Problem]:
         yield from _guards_without_channel(source, ("groups", index))
         yield from _readouts_too_wide(source, ("groups", index))
         yield from _sizes_of_other_architectures(source, ("groups", index))
+        yield from impossible_scopes(source, ("groups", index))
 
 
 def _topics_for_two_purposes(source: Source) -> Iterator[Problem]:

@@ -22,7 +22,7 @@ from daemon.config.kinds import (
     expected,
     labels_named,
 )
-from daemon.config.life import DriftConfig, Learning, TrialConfig
+from daemon.config.life import ContinualConfig, DriftConfig, Learning, TrialConfig
 from daemon.config.maintenance import Windows
 from daemon.maintenance import Calendar
 from detectors.settings import (
@@ -37,6 +37,7 @@ from detectors.settings import (
     ModelSettings,
     QuantileThreshold,
     Readout,
+    Scope,
     SigmaThreshold,
     StaticThreshold,
     Threshold,
@@ -73,6 +74,10 @@ class ModelConfig(Section):
     """Samples that a filter of the convolution reads, with `architecture: cnn`."""
     horizon: int = Field(default=SHIPPED.model.horizon, ge=1, le=4096)
     """How many of the next samples the forecast tells; the first of them is scored."""
+    scope: Scope = SHIPPED.scope
+    """Whose the weights are: the `group`'s, shared by all of its streams, or each `stream`'s own, which begin as the
+    group's and are kept in its state. Own weights are for the few streams that matter, need `architecture: lstm`, and
+    move with `learning: continual`."""
 
 
 class TrainingConfig(Section):
@@ -259,8 +264,11 @@ class GroupConfig(Section):
     """What reads the hidden state: `shared`, the group's heads alone (least memory), or `rls`, also heads of each
     stream's own on top of them, learnt from its first sample on by recursive least squares."""
     learning: Learning = "background"
-    """Whether the daemon trains the group's model: in the `background`, from the input's own history, or not at all
-    (`frozen`): then the promoted model scores, or day zero's while there is none."""
+    """How the weights move: trained in the `background`, from the input's own history, for all streams of the group;
+    `continual`, each stream's own with its own samples (`model.scope: stream`), after one such training for the group;
+    or not at all (`frozen`): then the promoted model scores, or day zero's while there is none."""
+    continual: ContinualConfig = ContinualConfig()
+    """How each stream's own weights go on learning, with `learning: continual`."""
     training: TrainingConfig = TrainingConfig()
     """How and when the model is learnt."""
     drift: DriftConfig = DriftConfig()
@@ -302,6 +310,9 @@ class GroupConfig(Section):
             channels=self.channels or SHIPPED.channels,
             model=_settings(ModelSettings, self.model),
             readout=self.readout,
+            scope=self.model.scope,
+            is_continual=self.learning == "continual",
+            continual=self.continual.settings(),
             training=self.training.settings(),
             threshold=_threshold(self.threshold),
             alert=_settings(AlertSettings, self.alert),

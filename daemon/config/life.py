@@ -9,10 +9,27 @@ from pydantic import Field
 from daemon.config.kinds import Section
 from daemon.trial import TrialLimits
 from detectors.drift import DriftLimits
+from detectors.settings import ContinualSettings
 
-Learning = Literal["background", "frozen"]
+Learning = Literal["background", "continual", "frozen"]
 
-_DRIFT, _TRIAL = DriftLimits(), TrialLimits()
+_DRIFT, _TRIAL, _CONTINUAL = DriftLimits(), TrialLimits(), ContinualSettings()
+
+
+class ContinualConfig(Section):
+    """How each stream's own weights go on learning in the step itself, where `learning` is `continual`."""
+
+    every_samples: int = Field(default=_CONTINUAL.every_samples, ge=8, le=4096)
+    """After so many samples of its own a stream learns from them: how far back the gradient is followed, and how many
+    samples a stream's row keeps."""
+    learning_rate: float = Field(default=_CONTINUAL.learning_rate, gt=0, le=1)
+    """Step width of the optimiser."""
+    gradient_norm_max: float = Field(default=_CONTINUAL.gradient_norm_max, gt=0)
+    """Longer gradients are cut to this length."""
+
+    def settings(self) -> ContinualSettings:
+        """Return what the detectors need of this."""
+        return ContinualSettings(self.every_samples, self.learning_rate, self.gradient_norm_max)
 
 
 class DriftConfig(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from detectors.channels import NAMES
 from detectors.network import Network
 from detectors.settings import (
     BudgetThreshold,
+    ContinualSettings,
     DetectorSettings,
     ModelSettings,
     QuantileThreshold,
@@ -71,6 +72,11 @@ def shape(decoder: str, **changes: int) -> ModelSettings:
     return ModelSettings(**{"hidden": 5, "window": 4, "bottleneck": 3, "decoder": decoder, **changes})  # type: ignore[arg-type]
 
 
+def own(settings: DetectorSettings) -> Case:
+    """Return the same with weights of each stream's own, which learn from every ten samples."""
+    return trained(replace(settings, scope="stream", is_continual=True, continual=ContinualSettings(10)))
+
+
 CASES: Mapping[str, Case] = {
     "baseline-static": Case(settings_of(), None),
     "baseline-sigma-three-channels": Case(settings_of(3, threshold=SigmaThreshold(1.5)), None),
@@ -81,6 +87,9 @@ CASES: Mapping[str, Case] = {
     "lstm-quantile-two-channels": trained(settings_of(2, threshold=QuantileThreshold(0.95), model=shape("lstm"))),
     "shared-readout": trained(settings_of(2, model=shape("mlp"), readout="shared")),
     "mlp-of-the-shipped-size": trained(settings_of(model=ModelSettings(), threshold=StaticThreshold(1.5))),
+    "own-weights": own(settings_of(model=shape("mlp"))),
+    "own-weights-shared-readout": own(settings_of(3, model=shape("linear"), readout="shared")),
+    "own-weights-of-the-shipped-size": own(settings_of(2, model=ModelSettings())),
     "smallest": trained(settings_of(model=shape("mlp", hidden=1, window=2, bottleneck=1))),
 }
 

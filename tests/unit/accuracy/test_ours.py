@@ -41,7 +41,12 @@ def files(train_rows: int) -> list[Series]:
     return [*whole, with_a_hole()] if train_rows == 0 else whole
 
 
-@pytest.mark.parametrize(("variant", "train_rows"), [(Variant(), 0), (Variant(), 90), (Variant(trained=False), 0)])
+OWN = Variant(scope="stream")  # each stream's weights learn on
+
+
+@pytest.mark.parametrize(
+    ("variant", "train_rows"), [(Variant(), 0), (Variant(), 90), (Variant(trained=False), 0), (OWN, 90)]
+)
 def test_files_side_by_side_score_as_the_backtest_scores_each(variant: Variant, train_rows: int) -> None:
     given = files(train_rows)
     outcomes = list(ours.run(given, group(), variant, 1))
@@ -55,6 +60,15 @@ def test_files_side_by_side_score_as_the_backtest_scores_each(variant: Variant, 
         assert not (outcome.opened & ~outcome.alarmed).any()
         opened += int(alone.opened.sum())
     assert opened
+
+
+def test_one_file_is_pooled_with_nothing_else_and_of_several_the_others_count() -> None:
+    given = files(90)
+    (apart,) = ours.run(given[:1], group(), Variant(), 1)
+    (pooled,) = ours.run(given[:1], group(), Variant(pooled=True), 1)
+    together = next(ours.run(given, group(), Variant(pooled=True), 1))
+    assert np.array_equal(pooled.score, apart.score)
+    assert not np.array_equal(together.score, apart.score)
 
 
 def test_the_network_alone_is_told_by_how_far_its_forecasts_are_off() -> None:

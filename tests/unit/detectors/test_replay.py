@@ -38,6 +38,7 @@ KINDS: dict[str, tuple[DetectorSettings, bool]] = {
     "one channel, sigma": (replace(ONE, threshold=SigmaThreshold()), True),
     "one channel, quantile": (replace(ONE, threshold=QuantileThreshold()), True),
     "one channel, budget": (replace(ONE, threshold=BudgetThreshold(100.0)), True),
+    "one channel, own weights": (replace(ONE, scope="stream", is_continual=True), True),
     "several channels": (settings_of(3, warmup_samples=20), True),
     "several channels, shared readout": (settings_of(3, warmup_samples=20, readout="shared"), True),
     "several channels, no network": (settings_of(3, warmup_samples=20, readout="shared"), False),
