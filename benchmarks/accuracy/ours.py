@@ -22,6 +22,7 @@ from daemon.config import GroupConfig
 from daemon.engine import Part, step
 from daemon.types import TopicPartition
 from detectors import channels, scoring
+from detectors.columns import Rows
 from detectors.network import Network
 from detectors.scoring import Detector, Scored
 from detectors.settings import DetectorSettings, ModelSettings, Scope
@@ -174,11 +175,11 @@ class SideBySide:
         each = [network.advance_own(*(column[i : i + 1] for column in columns)) for i, network in self._numbered()]
         return _of_all(each)
 
-    def learn_own(self, rows: NDArray[np.void], where: NDArray[np.bool_], settings: DetectorSettings) -> None:
+    def learn_own(self, rows: Rows, where: NDArray[np.bool_], settings: DetectorSettings) -> None:
         """Give the streams `where` a lesson is due that lesson, each by its own network."""
         for i, network in self._numbered():
             if where[i]:
-                network.learn_own(rows[i : i + 1], where[i : i + 1], settings)
+                network.learn_own(rows, np.arange(len(where)) == i, settings)
 
     def _numbered(self) -> Iterator[tuple[int, Any]]:
         return enumerate(self._networks)
