@@ -101,9 +101,11 @@ def test_every_metric_but_a_few_can_be_seen_on_the_dashboard(dashboard: dict[str
     shown = " ".join(target["expr"] for panel in panels(dashboard) for target in panel["targets"])
     unseen = {metric.declared.name for metric in Metrics if metric.declared.name not in shown}
     assert unseen == {
+        "longwatch_alerts_withheld_total",
         "longwatch_config_info",
         "longwatch_inquiries_total",
         "longwatch_log_lines_suppressed_total",
+        "longwatch_maintenance_active",
         "longwatch_model_trained_samples",
         "longwatch_models_refused_total",
         "longwatch_restored_records_total",
