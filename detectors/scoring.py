@@ -26,7 +26,7 @@ DAY_MS = 86_400_000.0
 MODEL_WARMUP_SAMPLES = 100  # after a swap, before the network's errors count
 SHIELDED_TAIL_SAMPLES = 40  # of an open alert, which the tails still learn
 ERROR_WEIGHTS = np.array([1.0, 1.0, 0.7, 0.5])  # steps and repetitions come in bursts: their decades are worth less
-JOINT_WEIGHTS = np.array([1.4, 1.4, 0.7, 0.5])  # the one error of several channels has one chance only, not two
+JOINT_WEIGHTS = np.array([1.33, 1.33, 0.7, 0.5])  # the one error of several channels has one chance only, not two
 CLOCK_INPUTS = 2  # sine and cosine of the time of day
 STEP_INPUT_MAX = 20.0  # scaled units; bounds the network's difference input
 
