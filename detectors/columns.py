@@ -72,7 +72,7 @@ class Columns:
         self._changed.clear()
 
     def some(self, at: Mask | Index) -> Part:
-        """Return the fields of the rows `at`, as they are now; `put` brings back what changes in them."""
+        """Return the fields of the rows `at`, as they are now; `store` brings back what changes in them."""
         return Part(self, at)
 
 

@@ -53,9 +53,10 @@ def supervise(plan: Plan, env: Mapping[str, str], pid: int, log: Log) -> int:
         while not stop.wait(TICK_SECONDS):
             if watching.tick(time.monotonic()) == EXIT_CONFIG:
                 break
+        has_given_up = not stop.is_set()
         notifier.stopping("stopping")
         codes = _stopped(workers, time.monotonic() + plan.shutdown_seconds + SPARE_SECONDS, log)
-        return EXIT_OK if stop.is_set() and not any(codes) else max([EXIT_CONFIG * (not stop.is_set()), *codes])
+        return EXIT_CONFIG if has_given_up else max(codes)
 
 
 class _Watching:

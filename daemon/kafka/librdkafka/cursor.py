@@ -13,7 +13,7 @@ from daemon.kafka.deadline import within
 from daemon.kafka.failures import translated
 from daemon.kafka.librdkafka import options
 from daemon.kafka.librdkafka.failures import raised
-from daemon.kafka.librdkafka.reading import Contact, Read, sorted_out
+from daemon.kafka.librdkafka.reading import Contact, Read, consumed, sorted_out
 from daemon.kafka.refusals import Right
 from daemon.types import TopicPartition
 
@@ -54,9 +54,7 @@ class LibrdkafkaCursor:
         What was deleted before it was read is passed over. Raises BrokerUnavailable.
         """
         try:
-            messages = self._consumer.consume(1, wait_seconds)
-            if messages and records_max > 1:
-                messages = [*messages, *self._consumer.consume(records_max - 1, 0.0)]
+            messages = consumed(self._consumer, records_max, wait_seconds)
             found = sorted_out(messages)
         except KafkaException as error:
             raise translated(raised(error), self._doing, self._tried) from error

@@ -46,6 +46,12 @@ class Consumed:
     stranded: set[TopicPartition] = field(default_factory=set)
 
 
+def consumed(consumer: Consumer, records_max: int, wait_seconds: float) -> list[Message]:
+    """Return at most so many messages as soon as there are any: asked for many, the library waits for all of them."""
+    first = consumer.consume(1, wait_seconds)
+    return [*first, *consumer.consume(records_max - 1, 0.0)] if first and records_max > 1 else first
+
+
 def sorted_out(messages: Sequence[Message]) -> Consumed:
     """Return what `messages` say, in order. Raises KafkaException for trouble that does not pass by itself."""
     found, places = Consumed(), dict[tuple[str | None, int | None], list[Read]]()

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import confluent_kafka
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException
 
 from daemon.errors import BrokerUnavailable, Fenced
 from daemon.kafka.assignment import Kind, Note, Settled, settle
@@ -18,7 +19,7 @@ from daemon.kafka.deadline import within
 from daemon.kafka.failures import translated
 from daemon.kafka.librdkafka import options
 from daemon.kafka.librdkafka.failures import of, raised
-from daemon.kafka.librdkafka.reading import Contact, sorted_out
+from daemon.kafka.librdkafka.reading import Contact, consumed, sorted_out
 from daemon.kafka.librdkafka.waiting import Waiting
 from daemon.kafka.refusals import Right
 from daemon.types import Polled, TopicPartition
@@ -67,7 +68,7 @@ class LibrdkafkaSource:
         self._consumer.subscribe(
             self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
-        self._waiting = Waiting(self._consume)
+        self._waiting = Waiting(partial(consumed, self._consumer))
 
     @property
     def closed(self) -> bool:
@@ -82,17 +83,17 @@ class LibrdkafkaSource:
         when another member has our instance id.
         """
         try:
-            consumed = sorted_out(self._waiting.consume(records_max, wait_seconds))
+            found = sorted_out(self._waiting.consume(records_max, wait_seconds))
         except KafkaException as error:
             tried = Right("Read", "topic", ", ".join(self._topics))
             raise translated(raised(error), f"reading as a member of {self._group}", tried) from error
         self._demand_place()
-        self._stranded |= consumed.stranded
+        self._stranded |= found.stranded
         self._note_other_topics()
         settled = self._settle()
         # Nothing of a partition may come out between its assignment and `resume_at`, whatever was fetched of it.
-        records = {tp: batch for tp, batch in consumed.records.items() if tp in self._delivered}
-        self._positions.update((tp, at) for tp, at in consumed.positions.items() if tp in self._delivered)
+        records = {tp: batch for tp, batch in found.records.items() if tp in self._delivered}
+        self._positions.update((tp, at) for tp, at in found.positions.items() if tp in self._delivered)
         if not (records or settled.came or settled.went) and self._contact.is_lost(self._consumer):
             servers = ", ".join(self._settings.bootstrap_servers)
             raise BrokerUnavailable(f"no broker of {servers} is connected: trying again")
@@ -165,12 +166,7 @@ class LibrdkafkaSource:
     def _group(self) -> str:
         return f"group {self._settings.group_id!r}"
 
-    def _consume(self, records_max: int, wait_seconds: float) -> Sequence[Message]:
-        """Return as soon as there is anything: asked for many, the library waits for all of them."""
-        first = self._consumer.consume(1, wait_seconds)
-        return [*first, *self._consumer.consume(records_max - 1, 0.0)] if first and records_max > 1 else first
-
-    # what the library tells, from within `_consume`
+    # what the library tells, while it consumes
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[Native]) -> None:
         # Any position will do: without one, it would ask for the committed offset first, and wait.
