@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -13,6 +14,7 @@ import kafka
 from kafka.admin import KafkaAdminClient
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.structs import OffsetAndMetadata
 
@@ -195,6 +197,19 @@ def topic_id(consumer: Consumer, topic: str) -> object | None:
     """Return what `consumer` knows as the id of `topic`, None when it knows no such topic at the moment."""
     found = cast("Any", consumer)._client._manager.cluster.topic_id(topic)  # noqa: SLF001  # no public way in 3.0
     return found if found is not None and found.int else None  # while a topic is missing, its id is all zeros
+
+
+def await_topics(consumer: Consumer) -> None:
+    """Wait until `consumer` has looked at the cluster again, if it means to: then `topic_id` is newer than its records.
+
+    It fetches by the name of a topic, so what it hears of a topic that was deleted and created again may come before
+    it learns of the new id. Waits a second at most: while no broker answers, nothing is fetched either.
+    """
+    bare = cast("Any", consumer)
+    manager = bare._client._manager  # noqa: SLF001  # no public way in 3.0
+    if manager.cluster.need_update:
+        with suppress(KafkaError):
+            bare._net.run(manager.wait_for, manager.cluster.request_update(), _PATIENCE_SECONDS * 1000)  # noqa: SLF001
 
 
 def native_offset(offset: int) -> object:

@@ -102,6 +102,8 @@ class KafkaSource:
                 f"group {self._settings.group_id!r}: another member took over the instance id"
                 f" {self._settings.instance_id!r}, so this one must stop; give each member an id of its own"
             )
+        if fetched:
+            client.await_topics(self._consumer)
         self._note_other_topics()
         settled = self._settle()
         # Nothing of a partition may come out between its assignment and `resume_at`, whatever was fetched of it.
