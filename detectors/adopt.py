@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import channels, continual, own_weights, readout, scaling, scoring, tail
+from detectors import channels, continual, own_weights, readout, rescaling, scaling, scoring, tail
 from detectors.columns import Row, Rows
 from detectors.scoring import Detector, Network, OwnNetwork
 from detectors.slab import copied
@@ -25,9 +25,10 @@ def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
     no network has spoken yet begin with the `calibration` measured in training.
     """
     moved = copied(rows)
+    _hold_scale(detector, moved)
     moved["model_samples"] = 0.0
-    moved["error_square"] = 0.0
-    readout.clear(moved)
+    channels.forget_network(moved)
+    readout.swap(moved)
     continual.swap(moved)
     untold = rows["model_samples"] == 0.0  # (n,) no network has spoken of these
     units = channels.of_network(rows["forecast"].shape[1])
@@ -37,11 +38,19 @@ def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
         return moved
     _rebuild_state(detector, moved)
     if calibration:
-        moved["error_square"] = calibration["error_square"]
+        channels.begin_squares(moved, calibration, untold, CALIBRATED_SAMPLES)
         share = calibration["tail_share"].astype(np.float64)  # (units, BINS + 1)
         moved["tail"][untold, units] = np.round(share * CALIBRATED_SAMPLES * tail.SAMPLE_COUNT)
         moved["model_samples"][untold] = CALIBRATED_SAMPLES
     return moved
+
+
+def _hold_scale(detector: Detector, rows: Row) -> None:
+    """Let a trained model have streams whose scale stands still; without one it moves again."""
+    if detector.model_id:
+        rescaling.hold_scale(rows)
+    elif scaling.can_hold(rows):
+        rows["scale_held"] = 0.0
 
 
 def accept_level(rows: Rows) -> None:
@@ -51,7 +60,7 @@ def accept_level(rows: Rows) -> None:
     quickly for a while.
     """
     location = rows["location"] + rows["local"] * scaling.floored(rows)  # (n, D)
-    scoring.move_scale(rows, location, rows["spread"].copy())
+    rescaling.move_scale(rows, location, rows["spread"].copy())
     rows["mean"] = location
     rows["observed"] = np.minimum(rows["observed"], ACCEPTED_SAMPLES)
 
@@ -62,7 +71,7 @@ def calibrate(rows: Row) -> dict[str, NDArray[np.float32]]:
     counts = rows["tail"][:, units].astype(np.float64)  # (n, units, BINS + 1)
     share = counts / np.maximum(counts[..., :1], 1.0)
     return {
-        "error_square": np.median(rows["error_square"], axis=0).astype(np.float32),
+        **{name: np.median(rows[name], axis=0).astype(np.float32) for name in channels.squares(rows)},
         "tail_share": np.median(share, axis=0).astype(np.float32),
     }
 

@@ -5,8 +5,9 @@ which also answer while no model exists: the distance from the usual level, a ch
 value that repeats itself more often than it used to.
 
 Of one channel, the network's error and the distance from the level are judged apart, each by its own past. Of several,
-both are mean squares in units of their usual ones, and the larger of the two is judged as one error: judged apart, the
-one with the lighter tail would be believed as often as the other.
+there are two forecasts, one of the network and one that is linear and stands still; their errors, taken together, and
+the distance are mean squares in units of their usual ones, and the larger is judged as one error: judged apart, the one
+with the lighter tail would be believed as often as the other.
 """
 
 from __future__ import annotations
@@ -26,8 +27,13 @@ Recent = Mapping[str, NDArray[np.float32]]
 
 NAMES: Final = ("model", "level", "spread", "repeat")
 SQUARED: Final = 2  # the first so many are sums of squares when there is more than one channel
-HEADS: Final = 2  # of the network: the newest sample, the forecast
+HEADS: Final = 3  # of the network: the newest sample, the forecast, and of several channels the linear forecast
 AHEAD: Final = 1
+LINEAR: Final = 2
+LEVEL_SHARE: Final = 1.0 / 3.0  # of several channels: being far from the level is less news than coming unexpected
+LINEAR_SAMPLES: Final = 4096  # of a trained model, after which the linear forecast's usual squares stand still
+LINEAR_BEGIN_SAMPLES: Final = 256  # what those count for that were known before it
+LINEAR_RATE_MIN: Final = 1.0 / 8192.0  # of those before any training
 ALPHAS: Final = np.array([1.0, 0.22, 0.06, 0.03])  # time scales of the smoothing ...
 SPANS: Final = (1, 8, 32, 64)  # ... in about so many samples
 SCALES: Final = len(ALPHAS)
@@ -55,6 +61,7 @@ def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return the row fields of the errors of a stream of `channels` channels."""
     return [
         ("error_square", "f4", (channels,)),  # usual square of the forecast's errors
+        *(_of_linear(channels) if channels > 1 else []),
         *([("covariance", "f4", (channels, channels))] if _is_joint(channels) else []),
         ("smooth", "f4", (2, UNITS)),  # two exponential averages in a row, at each time scale
         ("local", "f4", (channels,)),  # short exponential average of the scaled value
@@ -62,6 +69,15 @@ def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
         ("step_usual", "f4", (channels,)),
         ("repeats", "f4", (channels,)),  # how often in a row the value has not changed, now and usually
         ("repeats_usual", "f4", (channels,)),
+    ]
+
+
+def _of_linear(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
+    return [
+        ("error_samples", "f4", ()),  # that the usual squares rest on
+        ("linear_square", "f4", (channels,)),  # the same of the linear forecast
+        ("linear_samples", "f4", ()),
+        ("linear_share", "f4", (channels,)),  # of the squares of steps that the linear forecast left in its training
     ]
 
 
@@ -85,42 +101,66 @@ def of_network(channels: int) -> slice:
 
 def clear(rows: Rows) -> None:
     """Set what does not begin at 0 in fresh rows."""
+    if _has_linear(rows):
+        rows["linear_share"] = 1.0  # an untrained linear forecast repeats the last sample: its errors are the steps
     if _is_joint(rows["local"].shape[1]):
         rows["covariance"] = np.eye(rows["covariance"].shape[1], dtype=np.float32)
 
 
-def model_parts(rows: Rows, errors: F) -> F:
+def model_parts(rows: Rows, errors: F) -> tuple[F, Mask]:
     """Return each channel's part (n, D) in the network's error, from `errors` (n, HEADS, D), NaN where missing.
 
-    One channel's errors count as they are. Of several, those of the forecast are squared and measured by their usual
-    squares, or the loudest would be all that is heard; what was said of the newest sample tells nothing more.
+    One channel's errors count as they are. Of several, those of the forecasts are squared and measured by their usual
+    squares, or the loudest would be all that is heard; what was said of the newest sample tells nothing more. The
+    geometric mean of both forecasts' errors is what counts: one that both see counts for more than one that a single
+    forecast makes by itself. Returned, too, is where (n,) the linear one's is the larger.
     """
     if errors.shape[2] == 1:
         size = known(np.abs(errors))
-        single: F = size[:, 0] + size[:, AHEAD]
-        single /= HEADS
-        return single
-    square = rows["error_square"].astype(np.float64)  # (n, D)
+        single: F = 0.5 * (size[:, 0] + size[:, AHEAD])
+        return single, np.zeros(len(single), dtype=bool)
+    ahead = _in_usual_squares(rows["error_square"], errors[:, AHEAD])
+    linear = _in_usual_squares(rows["linear_square"], errors[:, LINEAR])
+    of_ahead, of_linear = ahead.sum(axis=1), linear.sum(axis=1)  # (n,)
+    both = 0.5 * np.sqrt(of_ahead * of_linear)
+    shares = ahead / np.maximum(of_ahead, 1e-12)[:, None] + linear / np.maximum(of_linear, 1e-12)[:, None]  # (n, D)
+    whole = _is_whole(errors)
+    larger: Mask = of_linear > of_ahead
+    return np.where(whole[:, None], both[:, None] * shares, ahead), larger & whole
+
+
+def _is_whole(errors: F) -> Mask:
+    """Return where (n,) the linear forecast counts: it has read no channel that was missing, which is only guessed.
+
+    Nor is there any where the channels are too many, or without a network.
+    """
+    result: Mask = np.isfinite(errors[:, LINEAR]).all(axis=1)
+    return result
+
+
+def _in_usual_squares(usual: NDArray[np.float32], error: F) -> F:
+    """Return the squares of errors (n, D), each in units of its `usual` one (n, D)."""
+    square = usual.astype(np.float64)
     least = np.maximum(SQUARE_SHARE_MIN * np.median(square, axis=1, keepdims=True), SQUARE_FLOOR)
-    return np.minimum(known(errors[:, AHEAD] ** 2 / np.maximum(square, least)), SQUARE_MAX)
+    return np.minimum(known(error**2 / np.maximum(square, least)), SQUARE_MAX)
 
 
 def level_parts(rows: Rows, z: F) -> F:
     """Return each channel's part (n, D) in the distance of the scaled sample `z` (n, D) from the usual level.
 
-    Of several channels it is Hotelling's T-squared: what moves together usually may do so.
+    Of several channels it is a share of Hotelling's T-squared: what moves together usually may do so.
     """
     there = known(z)
     if z.shape[1] == 1:
         return np.abs(there, out=there)
     if not _is_joint(z.shape[1]):
-        return there**2
+        return LEVEL_SHARE * there**2
     covariance = rows["covariance"].astype(np.float64)
     mean = np.trace(covariance, axis1=1, axis2=2) / z.shape[1]
     ridge = np.maximum(RIDGE * mean, SQUARE_FLOOR)[:, None, None] * np.eye(z.shape[1])
     covariance += ridge
     result: F = np.maximum(there * np.linalg.solve(covariance, there[..., None])[..., 0], 0.0)
-    return result
+    return LEVEL_SHARE * result
 
 
 def combined(rows: Rows, model: F, level: F, present: Mask) -> F:
@@ -169,10 +209,49 @@ def averages(rows: Rows) -> F:
     return result
 
 
-def margin(rows: Rows, *, trained: bool) -> F:
-    """Return how far off (n, D) the expectation usually is at most: three times its usual error."""
-    usual = np.sqrt(rows["error_square"].astype(np.float64)) if trained else np.ones(rows["local"].shape)
-    result: F = np.maximum(3.0 * usual, 3.0 * STEP_FLOOR)
+def squares(rows: Rows) -> tuple[str, ...]:
+    """Return the names of the fields with the usual squares of the forecasts' errors."""
+    return ("error_square", "linear_share") if _has_linear(rows) else ("error_square",)
+
+
+def forget_network(rows: Rows) -> None:
+    """Forget how large the errors of a single channel's network used to be; of several channels the heads go on."""
+    if not _has_linear(rows):
+        rows["error_square"] = 0.0
+
+
+def begin_squares(rows: Rows, found: Mapping[str, NDArray[np.float32]], untold: Mask, weight: float) -> None:
+    """Let rows (n,) that got another network go by the usual squares `found` in training, which weigh so many samples.
+
+    Those of several channels that are not `untold` (n,) keep what they know of the network's own errors: their heads
+    go on, too.
+    """
+    if not _has_linear(rows):
+        rows["error_square"] = found["error_square"]
+        return
+    rows["error_square"][untold] = found["error_square"]
+    rows["error_samples"][untold] = weight
+    before = np.where(rows["linear_share"] > 0.0, rows["linear_share"], 1.0)
+    rows["linear_square"] *= found["linear_share"] / before
+    rows["linear_share"] = found["linear_share"]
+    rows["linear_samples"] = np.minimum(rows["linear_samples"], LINEAR_BEGIN_SAMPLES)
+
+
+def _has_linear(rows: Rows) -> bool:
+    return "linear_square" in (rows.dtype.names or ())
+
+
+def margin(rows: Rows, *, trained: bool, of_linear: Mask | None = None) -> F:
+    """Return how far off (n, D) the expectation usually is at most: three times its usual error.
+
+    The expectation is the network's, or the linear one where `of_linear` (n,) says so.
+    """
+    if not trained:
+        return np.full(rows["local"].shape, 3.0)
+    square = rows["error_square"].astype(np.float64)
+    if of_linear is not None and of_linear.any():
+        square = np.where(of_linear[:, None], rows["linear_square"], square)
+    result: F = np.maximum(3.0 * np.sqrt(square), 3.0 * STEP_FLOOR)
     return result
 
 
@@ -192,6 +271,15 @@ def learn_model(rows: Rows, errors: F, seen: F, learning: Mask) -> None:
 
     The first few, of a state without a past, are forgotten at once.
     """
+    if errors.shape[2] > 1:
+        seen = rows["error_samples"].astype(np.float64)
+        rows["error_samples"] += 1
+        before = rows["linear_samples"].astype(np.float64)
+        least = np.where(rows["scale_held"] == 0, LINEAR_RATE_MIN, 0.0)
+        slow = np.maximum(np.where(before < LINEAR_SAMPLES, 1.0 / (before + 1.0), 0.0), least)
+        slow *= learning & _is_whole(errors)
+        rows["linear_square"] += known(slow[:, None] * (errors[:, LINEAR] ** 2 - rows["linear_square"]))
+        rows["linear_samples"] += 1
     rate = np.maximum(2.0 / (np.maximum(seen - MEASURED_SAMPLES, 0.0) + 2.0), SQUARE_RATE_MIN) * learning
     rows["error_square"] += known(rate[:, None] * (errors[:, AHEAD] ** 2 - rows["error_square"]))
 
@@ -216,6 +304,8 @@ def rescale(rows: Rows, ratio: F, shift: F) -> None:
     """
     rows["local"] = rows["local"] * ratio + shift
     rows["error_square"] *= ratio**2
+    if ratio.shape[1] > 1:
+        rows["linear_square"] *= ratio**2
 
 
 def known(values: F) -> F:

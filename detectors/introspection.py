@@ -141,6 +141,10 @@ class Witness:
             self._inputs.append([])
         self._inputs[-1].append(inputs[0].copy())
 
+    def autoregress(self, window: F4) -> F4 | None:
+        """Return what the network that is watched says."""
+        return self._network.autoregress(window)
+
     def rebuild(self, inputs: F4, valid: NDArray[np.bool_]) -> tuple[F4, F4]:
         """Return hidden and cell state (n, H) after a stored window (n, W, F), oldest first."""
         return self._network.rebuild(inputs, valid)

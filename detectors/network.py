@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detectors import continual, own_weights
+from detectors import autoregression, continual, own_weights
 from detectors.architectures.family import State
 from detectors.artefact import Artefact
 from detectors.autoencoder import Weights, with_weights
@@ -146,6 +146,21 @@ class Network:
             spread=None if told.spread is None else told.spread[:, 0].numpy(),
             ahead=ahead.numpy(),
         )
+
+    def autoregress(self, window: F4) -> F4 | None:
+        """Return the next sample (n, D) as the linear model tells it by the `window` (n, W, D) before it, newest first.
+
+        None where the network has no linear model: of one channel, or of too many.
+        """
+        if not autoregression.speaks(self.channels, self.window):
+            return None
+        result, past = np.empty((len(window), self.channels), np.float32), window[:, : autoregression.LAGS]
+        with torch.inference_mode():
+            for block in _blocks(len(window)):
+                told = self._autoencoder.autoregress(_rows(np.ascontiguousarray(past[block])))
+                assert told is not None
+                _put(told, result[block])
+        return result
 
     # with weights of a stream's own
 

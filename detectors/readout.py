@@ -40,7 +40,7 @@ LEARNT_ONLY: Final = ("readout_inverse", "readout_gain", "readout_usual", "reado
 
 def fields(hidden: int, channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return the row fields of the heads of a stream of `channels` channels over `hidden` numbers."""
-    width = hidden + 1 + (channels if _reads_sample(channels) else 0)
+    width = hidden + 1 + (channels if reads_sample(channels) else 0)
     heads = 2 if channels == 1 else 1
     return [
         ("readout_inverse", "f4", (width, width)),  # of the covariance of what is read
@@ -57,6 +57,26 @@ def clear(rows: Rows) -> None:
         return
     rows["readout_weight"] = rows["readout_gain"] = rows["readout_usual"] = rows["readout_samples"] = 0.0
     rows["readout_inverse"] = np.eye(rows["readout_inverse"].shape[1], dtype=np.float32)
+
+
+def swap(rows: Rows) -> None:
+    """Let the rows' heads go on with another network: what they know of its hidden state is void, and begins anew.
+
+    Of several channels what they know of the samples stays: it corrects no network's forecast but the sample itself.
+    """
+    if not _own(rows):
+        return
+    channels = rows["readout_usual"].shape[2]
+    if not reads_sample(channels):
+        clear(rows)
+        return
+    hidden = rows["readout_gain"].shape[1] - 1 - channels
+    rows["readout_weight"][:, :hidden] = 0.0
+    rows["readout_gain"][:, :hidden] = 0.0
+    inverse = rows["readout_inverse"]
+    inverse[:, :hidden] = inverse[:, :, :hidden] = 0.0
+    inverse[:, :hidden, :hidden] = np.eye(hidden, dtype=np.float32)
+    rows["readout_inverse"] = inverse
 
 
 def forget_unread(rows: Rows) -> None:
@@ -117,7 +137,7 @@ def forecast(rows: Rows, read: F4, prior: F4) -> F4:
 
 def reading(hidden: F4, sample: F4) -> F4:
     """Return what the heads read (n, R): the `hidden` state (n, H) after the `sample` (n, D), maybe that, and 1."""
-    width, channels = hidden.shape[1], sample.shape[1] if _reads_sample(sample.shape[1]) else 0
+    width, channels = hidden.shape[1], sample.shape[1] if reads_sample(sample.shape[1]) else 0
     read = np.ones((len(hidden), width + channels + 1), np.float32)
     read[:, :width] = hidden
     if channels:
@@ -139,11 +159,12 @@ def rescale(rows: Rows, ratio: F, shift: F) -> None:
         return
     rows["readout_weight"] *= ratio[:, None, None, :]
     rows["readout_usual"] *= ratio[:, None, :]
-    if _reads_sample(ratio.shape[1]):
+    if reads_sample(ratio.shape[1]):
         _change_reading(rows, ratio, shift)
 
 
-def _reads_sample(channels: int) -> bool:
+def reads_sample(channels: int) -> bool:
+    """Return whether the head of streams of so many channels reads the newest sample, which it corrects then."""
     return 1 < channels <= CHANNELS_MAX
 
 

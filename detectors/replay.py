@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import continual, readout, scoring
+from detectors import autoregression, continual, readout, scoring
 from detectors.scoring import Detector, Scored
 from detectors.settings import DetectorSettings
 from detectors.slab import row_dtype
@@ -23,7 +23,7 @@ from detectors.slab import row_dtype
 F = NDArray[np.float64]
 Row = NDArray[np.void]
 
-PACKING: Final = 1  # counts up when the same row is packed in another way
+PACKING: Final = 2  # counts up when the same row is packed in another way
 LAYOUTS_MAX: Final = 256  # remembered: many alerts may open at once, each of a group's
 ROW_BYTES_MAX: Final = 16_000_000
 LEARNT_ONLY: Final = ("mean", "variance", "shielded", *readout.LEARNT_ONLY, *continual.LEARNT_ONLY)
@@ -57,7 +57,8 @@ def packed(settings: DetectorSettings, row: Row) -> bytes:
     for name in kept.dtype.names or ():
         if name not in LEARNT_ONLY:
             kept[name] = row[name]
-    kept["window"][:, 1:] = 0.0
+    read = autoregression.LAGS if autoregression.speaks(len(settings.channels), settings.model.window) else 1
+    kept["window"][:, read:] = 0.0
     readout.forget_unread(kept)
     return zlib.compress(kept.tobytes())
 

@@ -50,6 +50,7 @@ def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
         ("falls", "f4", (channels,)),
         ("steps", "f4", (channels,)),
         ("counter", "f4", (channels,)),  # one of the five above
+        *([("scale_held", "f4", ())] if channels > 1 else []),  # location and spread stay until the next model
     ]
 
 
@@ -136,7 +137,13 @@ def learn(rows: Rows, level: F, learning: Mask) -> Mask:
     mean += rate * pull
     variance += rate * ((1.0 - rate) * pull * pull - variance)
     rows["mean"], rows["variance"] = mean, variance
-    return known & epochs.ends(observed, EPOCH_SAMPLES_MAX)
+    due = known & epochs.ends(observed, EPOCH_SAMPLES_MAX)
+    return due & (rows["scale_held"] == 0)[:, None] if can_hold(rows) else due
+
+
+def can_hold(rows: Rows) -> bool:
+    """Return whether these rows' scale may be held: that of several channels, which a linear model reads together."""
+    return "scale_held" in (rows.dtype.names or ())
 
 
 def renewed(rows: Rows, due: Mask) -> tuple[F, F]:

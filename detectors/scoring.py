@@ -12,7 +12,17 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import channels, continual, own_weights, readout, scaling, tail, threshold
+from detectors import (
+    autoregression,
+    channels,
+    continual,
+    own_weights,
+    readout,
+    rescaling,
+    scaling,
+    tail,
+    threshold,
+)
 from detectors.architectures import widths_of
 from detectors.channels import SCALES
 from detectors.columns import Columns, Rows
@@ -53,6 +63,9 @@ class Network(Protocol):
 
     def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
         """Take one sample (n, F) into each stream's hidden and cell state."""
+
+    def autoregress(self, window: F4) -> F4 | None:
+        """Return the linear forecast (n, D) by the window (n, W, D) before, newest first; None where there is none."""
 
     def rebuild(self, inputs: F4, valid: Mask) -> tuple[F4, F4]:
         """Return hidden and cell state after a stored window (n, W, F), oldest first."""
@@ -142,10 +155,11 @@ def score(detector: Detector, rows: Rows, times_ms: NDArray[np.int64], values: F
     z = scaling.scaled(rows, level)  # (n, D), NaN where missing
     difference = np.where((rows["window_filled"] > 0)[:, None], z - rows["window"][:, 0], 0.0)
     errors, predicted = _errors(detector, rows, _Sample(times_ms, z, difference), ~protected)
-    parts = channels.model_parts(rows, errors), channels.level_parts(rows, z)  # both (n, D)
+    model, of_linear = channels.model_parts(rows, errors)
+    parts = model, channels.level_parts(rows, z)  # both (n, D)
     present = np.isfinite(z)
     if z.shape[1] > 1:
-        unmeasured = (rows["model_samples"] > 0) & (rows["model_samples"] <= channels.MEASURED_SAMPLES)
+        unmeasured = (rows["model_samples"] > 0) & (rows["error_samples"] < channels.MEASURED_SAMPLES)
         parts[0][unmeasured[:, None] & present] = 1.0  # as large as usual
     channels.follow(rows, z, difference)
     smooth = tail.placed(channels.smoothed(rows, channels.combined(rows, *parts, present), rows["samples"]))
@@ -158,12 +172,12 @@ def score(detector: Detector, rows: Rows, times_ms: NDArray[np.int64], values: F
         score=np.where(warm, result, np.nan),
         surprise=surprise,
         level=level,
-        expected=rows["location"] + spread * predicted,
-        margin=spread * channels.margin(rows, trained=detector.network is not None),
+        expected=rows["location"] + spread * _told(z, predicted, errors, of_linear),
+        margin=spread * channels.margin(rows, trained=detector.network is not None, of_linear=of_linear),
         share=_shares(parts, decades),
         decades=decades,
     )
-    _learn(detector.settings, rows, _Observed(level, z, errors, difference, smooth, surprise), ~protected)
+    _learn(detector, rows, _Observed(level, z, errors, difference, smooth, surprise), ~protected)
     _advance_clock(rows, times_ms, seconds, fresh)
     return scored
 
@@ -196,6 +210,7 @@ def _errors(detector: Detector, rows: Rows, sample: _Sample, learning: Mask) -> 
     predicted, z = expectation(detector, rows), sample.z
     filled = np.where(np.isfinite(z), z, predicted)
     window = rows["window"]
+    linear = detector.network.autoregress(window) if detector.network is not None and z.shape[1] > 1 else None
     window[:, 1:] = window[:, :-1].copy()
     window[:, 0] = filled
     rows["window"] = window
@@ -203,13 +218,17 @@ def _errors(detector: Detector, rows: Rows, sample: _Sample, learning: Mask) -> 
     errors = np.full((len(rows), channels.HEADS, z.shape[1]), np.nan)
     if detector.network is None:
         return errors, predicted
+    if linear is not None:
+        errors[:, channels.LINEAR] = np.where((rows["window_filled"] > autoregression.LAGS)[:, None], z - linear, 0.0)
     moved = _advance(detector, rows, inputs(filled, sample.difference, sample.times_ms), z, learning)
     ahead = (z - predicted).astype(np.float32)
     if detector.settings.readout == "rls":
         readout.learn_next(rows, ahead, learning)
         read = readout.reading(moved.summary, filled.astype(np.float32))
         newest = readout.learn_newest(rows, read, moved.reconstruction[:, 0], z.astype(np.float32), learning)
-        rows["forecast"] = readout.forecast(rows, read, moved.forecast)
+        # of several channels the head corrects the sample itself: a swap of networks leaves what it learnt of that
+        prior = filled.astype(np.float32) if readout.reads_sample(z.shape[1]) else moved.forecast
+        rows["forecast"] = readout.forecast(rows, read, prior)
     else:
         newest = (z - moved.reconstruction[:, 0]).astype(np.float32)
         rows["forecast"] = moved.forecast
@@ -218,6 +237,14 @@ def _errors(detector: Detector, rows: Rows, sample: _Sample, learning: Mask) -> 
     # the first sample was not expected
     errors[:, channels.AHEAD] = np.where((rows["model_samples"] > 1)[:, None], ahead, 0.0)
     return errors, predicted
+
+
+def _told(z: F, predicted: F, errors: F, of_linear: Mask) -> F:
+    """Return what is told (n, D) as expected of the samples `z` (n, D): by the forecast with the larger error."""
+    if not of_linear.any():
+        return predicted
+    told = z - errors[:, channels.LINEAR]
+    return np.where(of_linear[:, None] & np.isfinite(told), told, predicted)
 
 
 def _advance(detector: Detector, rows: Rows, read: F4, z: F, learning: Mask) -> Advanced:
@@ -313,7 +340,7 @@ def _is_settling(rows: Rows) -> Mask:
     return result
 
 
-def _learn(settings: DetectorSettings, rows: Columns, observed: _Observed, learning: Mask) -> None:
+def _learn(detector: Detector, rows: Columns, observed: _Observed, learning: Mask) -> None:
     """Let the wave's samples enter every running statistic where `learning` (n,): not under an open alert.
 
     The tails go on learning for a while: an error that has just been told is not as improbable a second time.
@@ -328,35 +355,12 @@ def _learn(settings: DetectorSettings, rows: Columns, observed: _Observed, learn
     counts = rows["tail"]
     tail.learn(counts, observed.smooth, entering, tail.halves(samples[:, None] + 1.0))
     rows["tail"] = counts
-    threshold.learn(settings.threshold, rows, observed.surprise, samples, learning)
+    threshold.learn(detector.settings.threshold, rows, observed.surprise, samples, learning)
     channels.learn_model(rows, observed.errors, _model_samples(rows), learning)
     channels.learn(rows, observed.z, observed.difference, samples, learning)
     due = scaling.learn(rows, observed.level, learning)
     if due.any():
-        _renew_scale(rows, due)
-
-
-def _renew_scale(rows: Columns, due: Mask) -> None:
-    location, spread = scaling.renewed(rows, due)
-    some = np.asarray(due.any(axis=1))
-    part = rows.some(some)
-    move_scale(part, location[some], spread[some])
-    part.store()
-
-
-def move_scale(rows: Rows, location: F, spread: F) -> None:
-    """Go over to another location and spread (n, D), and everything that is kept in scaled units with it."""
-    before, old = rows["location"].copy(), scaling.floored(rows)
-    known = rows["observed"] > 1  # the very first scale has nothing before it
-    rows["location"], rows["spread"] = location, spread
-    now = scaling.floored(rows)
-    ratio = np.where(known, np.clip(old / now, 1e-6, 1e6), 1.0)
-    shift = np.where(known, np.clip((before - location) / now, -scaling.SCALED_MAX, scaling.SCALED_MAX), 0.0)
-    rows["window"] = rows["window"] * ratio[:, None] + shift[:, None]
-    rows["forecast"] = rows["forecast"] * ratio + shift
-    channels.rescale(rows, ratio, shift)
-    readout.rescale(rows, ratio, shift)
-    continual.rescale(rows, ratio, shift)
+        rescaling.renew(rows, due, has_model=bool(detector.model_id))
 
 
 def _advance_clock(rows: Rows, times_ms: NDArray[np.int64], seconds: F, fresh: Mask) -> None:

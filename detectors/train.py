@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import adopt, scaling, scoring
+from detectors import adopt, autoregression, rescaling, scaling, scoring
 from detectors.checkpoint import Saving
 from detectors.fit import Fitted, Progress, TrainingSeries, fit
 from detectors.network import Network
@@ -65,8 +65,12 @@ def train(
     usable.sort(key=lambda history: -len(history.times_ms))
     series = _series(settings, usable)
     fitted = fit(series, model=settings.model, training=settings.training, progress=progress, saving=saving)
+    shares = {}
+    if autoregression.speaks(len(settings.channels), settings.model.window):
+        linear, shares["linear_share"] = autoregression.learnt(series)
+        fitted = replace(fitted, weights={**fitted.weights, **linear})
     detector = Detector(settings, Network(fitted.weights, model=settings.model), "candidate")
-    return Trained(fitted, _calibration(detector, usable), total)
+    return Trained(fitted, _calibration(detector, usable) | shares, total)
 
 
 def _series(settings: DetectorSettings, histories: Sequence[StreamHistory]) -> list[TrainingSeries]:
@@ -76,6 +80,7 @@ def _series(settings: DetectorSettings, histories: Sequence[StreamHistory]) -> l
     for step, scored in _walk(Detector(settings), rows, histories):
         for i in range(len(scored.level)):
             levels[i][step] = scored.level[i]
+    rescaling.hold_scale(rows)
     return [_one_series(rows[i : i + 1], history, levels[i]) for i, history in enumerate(histories)]
 
 

@@ -21,10 +21,10 @@ from daemon.commands.backtest import BLOCK_ROWS, Run
 from daemon.config import GroupConfig
 from daemon.engine import Part, step
 from daemon.types import TopicPartition
-from detectors import channels, scoring
+from detectors import ahead, channels, scoring
 from detectors.columns import Rows
 from detectors.network import Network
-from detectors.scoring import Detector, Scored
+from detectors.scoring import Detector
 from detectors.settings import DetectorSettings, ModelSettings, Scope
 from detectors.slab import Delta
 from detectors.train import SERIES_SAMPLES_MIN, train
@@ -87,8 +87,8 @@ def _walk(files: Sequence[_File], group: GroupConfig, variant: Variant, move: Mo
             continue
         # with a training part a file is trained before its first row is scored, as the backtest does it
         first = max(group.training.min_samples, 1)
-        if not share[0].series.train_rows:
-            move(share, first)
+        for rows in sorted({file.series.train_rows or first for file in share}):
+            move([file for file in share if (file.series.train_rows or first) == rows], rows)
         if variant.pooled:
             _train_together(share, first)
         for file in share if not variant.pooled else ():
@@ -184,6 +184,11 @@ class SideBySide:
     def _numbered(self) -> Iterator[tuple[int, Any]]:
         return enumerate(self._networks)
 
+    def autoregress(self, window: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return what every network's linear model says."""
+        each = [network.autoregress(window[i : i + 1]) for i, network in self._numbered()]
+        return None if each[0] is None else np.concatenate(each)
+
     def rebuild(self, *columns: NDArray[Any]) -> Any:  # noqa: ANN401
         """Nobody moves to these networks: each run has moved to its own."""
         raise NotImplementedError
@@ -258,8 +263,9 @@ def _measure(files: Sequence[_File], end: int | None) -> None:
         values = np.stack([part.samples.values for part in parts])  # (n, T, D)
         open_to_learn = np.zeros(len(rows), dtype=bool)
         for column in range(times_ms.shape[1]):
+            expected, margin = ahead.next_sample(detector, rows)
             scored = scoring.score(detector, rows, times_ms[:, column], values[:, column], open_to_learn)
-            error = _forecast_error(scored)
+            error = _forecast_error(scored.level - expected, margin)
             error[rows["model_samples"] <= channels.MEASURED_SAMPLES] = 1.0  # as large as usual, which is not known yet
             for file, part, one in zip(living, parts, error, strict=True):
                 file.score[part.samples.offsets[column]] = one
@@ -267,9 +273,12 @@ def _measure(files: Sequence[_File], end: int | None) -> None:
             part.slab.apply(Delta(STREAM, rows[i : i + 1]))
 
 
-def _forecast_error(scored: Scored) -> NDArray[np.float64]:
-    """Return how far off (n,) the forecasts were, in usual errors: for several channels, the mean of the squares."""
-    away = np.nan_to_num(3.0 * (scored.level - scored.expected) / scored.margin)
+def _forecast_error(missed: NDArray[np.float64], margin: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far off (n,) the forecasts were, in usual errors: for several channels, the mean of the squares.
+
+    `missed` (n, D) is by how much, `margin` (n, D) by how much at most usually.
+    """
+    away = np.nan_to_num(3.0 * missed / margin)
     square = np.minimum(away**2, channels.SQUARE_MAX).mean(axis=1)
     result: NDArray[np.float64] = np.sqrt(square) if away.shape[1] == 1 else square
     return result

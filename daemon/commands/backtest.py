@@ -66,19 +66,16 @@ def backtest(
 ) -> Backtest:
     """Score `table` row by row as one stream.
 
-    With `train_rows` the model learns from the first so many rows and then scores from the first row on; without, the
-    stream warms up as in the daemon and the model is trained once `training.min_samples` rows have been seen.
+    The stream warms up as in the daemon, and the model is trained once `train_rows` rows have been seen, or else
+    `training.min_samples`.
     """
     run = Run(group, table, progress)
-    if train_rows:
-        run.train(train_rows)
-        run.score(0, len(table.times_ms))
-    else:
-        first = group.training.min_samples if group.learning != "frozen" else len(table.times_ms)
-        run.score(0, first)
-        if first < len(table.times_ms):
-            run.train(first)
-            run.score(first, len(table.times_ms))
+    rows = len(table.times_ms)
+    first = train_rows or (group.training.min_samples if group.learning != "frozen" else rows)
+    run.score(0, first)
+    if first < rows or train_rows:
+        run.train(first)
+        run.score(first, rows)
     return run.result()
 
 

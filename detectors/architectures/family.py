@@ -18,6 +18,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from detectors import autoregression
 from detectors.decoders import build_decoder
 from detectors.layers import OutputLinear, TanhLinear
 from detectors.settings import ModelSettings, TrainingSettings
@@ -79,6 +80,9 @@ class Autoencoder(nn.Module):
         self.build_decoder()
         self.ahead = TanhLinear(self.widths.summary, settings.hidden)
         self.ahead_out = OutputLinear(settings.hidden, settings.horizon * channels)
+        self.autoregression: nn.Module | None = None  # learnt in closed form, not here
+        if autoregression.speaks(channels, settings.window):
+            self.autoregression = OutputLinear(autoregression.LAGS * channels, channels).requires_grad_(False)
 
     # what an architecture must give
 
@@ -146,6 +150,13 @@ class Autoencoder(nn.Module):
         """
         changes: Tensor = self.ahead_out(self.ahead(summary))  # (B, K * D)
         return newest[:, None] + changes.view(len(newest), -1, self.channels)
+
+    def autoregress(self, past: Tensor) -> Tensor | None:
+        """Return the next sample (B, D) as a linear model tells it by the last LAGS ones (B, LAGS, D), newest first."""
+        if self.autoregression is None:
+            return None
+        change: Tensor = self.autoregression(past.flatten(1))
+        return past[:, 0] + change
 
 
 def masked_huber(predicted: Tensor, actual: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:

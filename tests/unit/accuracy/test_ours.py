@@ -72,7 +72,7 @@ def test_one_file_is_pooled_with_nothing_else_and_of_several_the_others_count() 
 
 
 def test_the_network_alone_is_told_by_how_far_its_forecasts_are_off() -> None:
-    given = files(90)
+    given = files(70)
     errors = ours.forecast_errors(given, group(), Variant(alone=True), 1)
     for each, error in zip(given, errors, strict=True):
         jump = int(0.9 * len(error))

@@ -34,27 +34,69 @@ def lived(width: int, samples: int = 600) -> NDArray[np.void]:
 
 
 def test_one_channels_error_counts_as_it_is() -> None:
-    parts = channels.model_parts(fresh(), np.array([[[2.0], [-4.0]]]))
+    parts, of_linear = channels.model_parts(fresh(), np.array([[[2.0], [-4.0], [NAN]]]))
+    assert not of_linear.any()
     assert parts.tolist() == [[3.0]]
     assert channels.level_parts(fresh(), np.array([[-2.5]])).tolist() == [[2.5]]
 
 
 def test_several_channels_are_measured_by_what_is_usual_of_each() -> None:
     rows = fresh(width=2)
-    rows["error_square"] = np.array([100.0, 1.0])
-    parts = channels.model_parts(rows, np.full((1, HEADS, 2), 10.0))
+    rows["error_square"] = rows["linear_square"] = np.array([100.0, 1.0])
+    parts, _ = channels.model_parts(rows, np.full((1, HEADS, 2), 10.0))
     assert parts[0] == pytest.approx([1.0, 100.0])
+
+
+def test_an_error_that_both_forecasts_make_counts_for_more_than_one_that_a_single_forecast_makes() -> None:
+    rows = fresh(width=2)
+    rows["error_square"] = rows["linear_square"] = 1.0
+    errors = np.full((3, HEADS, 2), 1.0)
+    errors[0, channels.AHEAD] = errors[1, channels.LINEAR] = errors[2] = 10.0
+    parts, of_linear = channels.model_parts(np.repeat(rows, 3), errors)
+    assert parts.sum(axis=1) == pytest.approx([20.0, 20.0, 200.0])  # geometric means of sums of 2 and 200
+    assert of_linear.tolist() == [False, True, False]
+
+
+def test_each_forecast_has_its_say_in_whose_channels_error_it_is() -> None:
+    rows = fresh(width=2)
+    rows["error_square"] = rows["linear_square"] = 1.0
+    errors = np.zeros((1, HEADS, 2))
+    errors[0, channels.AHEAD, 0] = errors[0, channels.LINEAR, 1] = 4.0
+    parts, _ = channels.model_parts(rows, errors)
+    assert parts[0] == pytest.approx([8.0, 8.0])
+
+
+def test_without_a_linear_forecast_the_networks_counts_alone() -> None:
+    rows = fresh(width=2)
+    rows["error_square"] = 1.0
+    errors = np.full((1, HEADS, 2), 3.0)
+    errors[:, channels.LINEAR] = NAN
+    parts, of_linear = channels.model_parts(rows, errors)
+    assert parts[0] == pytest.approx([9.0, 9.0])
+    assert not of_linear.any()
+
+
+def test_the_linear_forecasts_usual_squares_stand_still_once_a_model_is_known() -> None:
+    rows = fresh(width=2)
+    rows["scale_held"], rows["linear_square"] = 1.0, 1.0
+    errors, learning = np.full((1, HEADS, 2), 5.0), np.ones(1, dtype=bool)
+    rows["linear_samples"] = channels.LINEAR_SAMPLES
+    channels.learn_model(rows, errors, np.zeros(1), learning)
+    assert rows["linear_square"].tolist() == [[1.0, 1.0]]
+    rows["scale_held"] = 0.0
+    channels.learn_model(rows, errors, np.zeros(1), learning)
+    assert (rows["linear_square"] > 1.0).all()
 
 
 def test_a_channel_that_was_never_wrong_does_not_outshout_the_others() -> None:
     rows = fresh(width=3)
-    rows["error_square"] = np.array([1.0, 1.0, 0.0])
-    parts = channels.model_parts(rows, np.full((1, HEADS, 3), 0.5))
+    rows["error_square"] = rows["linear_square"] = np.array([1.0, 1.0, 0.0])
+    parts, _ = channels.model_parts(rows, np.full((1, HEADS, 3), 0.5))
     assert parts[0, 2] <= 0.25 / channels.SQUARE_SHARE_MIN + 1e-6
 
 
 def test_parts_are_bounded() -> None:
-    assert channels.model_parts(fresh(width=2), np.full((1, HEADS, 2), 1e30)).max() <= channels.SQUARE_MAX
+    assert channels.model_parts(fresh(width=2), np.full((1, HEADS, 2), 1e30))[0].max() <= channels.SQUARE_MAX
 
 
 def test_channels_that_usually_move_together_may_do_so_and_are_noticed_when_they_part() -> None:
@@ -77,15 +119,17 @@ def test_very_many_channels_count_as_independent() -> None:
     width = channels.JOINT_CHANNELS_MAX + 1
     rows = fresh(width=width)
     assert "covariance" not in (rows.dtype.names or ())
-    assert channels.level_parts(rows, np.full((1, width), 3.0)) == pytest.approx(np.full((1, width), 9.0))
+    assert channels.level_parts(rows, np.full((1, width), 3.0)) == pytest.approx(
+        np.full((1, width), 9.0 * channels.LEVEL_SHARE)
+    )
 
 
 def test_a_missing_channel_is_masked_out_of_the_error() -> None:
     rows = fresh(width=3)
-    rows["error_square"] = 1.0
+    rows["error_square"] = rows["linear_square"] = 1.0
     z = np.array([[2.0, NAN, 2.0]])
     errors = np.repeat(z[:, None], HEADS, axis=1)
-    parts = channels.model_parts(rows, errors), channels.level_parts(rows, z)
+    parts = channels.model_parts(rows, errors)[0], channels.level_parts(rows, z)
     assert not any(part[0, 1] for part in parts)
     error = channels.combined(rows, *parts, np.isfinite(z))
     assert error[0, 0] == pytest.approx(4.0)

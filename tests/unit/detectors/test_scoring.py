@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors import channels, scoring
+from detectors import channels, rescaling, scoring
 from detectors.dayzero import day_zero
 from detectors.scoring import CLOCK_INPUTS, DAY_MS, Detector, Scored
 from detectors.settings import DetectorSettings
@@ -180,6 +180,6 @@ def test_a_change_of_scale_moves_the_window_along() -> None:
     run(DETECTORS["day zero"], rows, wave(90, 2))
     spread = np.maximum(rows["spread"], 1e-9)
     raw = rows["window"] * spread[:, None] + rows["location"][:, None]
-    scoring.move_scale(rows, rows["location"] + 3.0, 2.0 * rows["spread"])
+    rescaling.move_scale(rows, rows["location"] + 3.0, 2.0 * rows["spread"])
     again = rows["window"] * rows["spread"][:, None] + rows["location"][:, None]
     assert again == pytest.approx(raw, abs=1e-3)
