@@ -134,7 +134,7 @@ def _is_whole(errors: F) -> Mask:
 
     Nor is there any where the channels are too many, or without a network.
     """
-    result: Mask = np.isfinite(errors[:, LINEAR]).all(axis=1)
+    result: Mask = np.all(np.isfinite(errors[:, LINEAR]), axis=1)
     return result
 
 
