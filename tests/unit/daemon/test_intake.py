@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from daemon.engine import layout
 from daemon.formats import JsonFormat, Kind, Malformed, Options, Point, decoder
-from daemon.intake import STREAM_CHARS_MAX, Intake, Limits, Taken
+from daemon.intake import Intake, Limits, Taken
 from daemon.memory import MemoryRecord
+from daemon.routing import STREAM_CHARS_MAX
 from daemon.state import GroupLayout, PartitionState
 from daemon.stream_keys import stream_key
 from daemon.types import TopicPartition
@@ -341,12 +342,15 @@ def test_points_of_other_shapes_are_never_taken_for_each_other(one: Point, other
 
 
 def test_routes_remembered_by_labels_are_forgotten_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    import daemon.intake as module
+    import daemon.routing as module
+
+    class Uncut:
+        decode = JsonFormat().decode  # and nothing else
 
     monkeypatch.setattr(module, "CACHED_STREAMS_MAX", 10)
     layouts = {"all": GroupLayout(layout(settings_of()), 100)}
     state = PartitionState.empty(layouts, 0)
-    intake = Intake(JsonFormat(), [Group()], Limits())
+    intake = Intake(Uncut(), [Group()], Limits())
     taken = intake.take(HERE, [record(i, value=1, labels={"h": str(i % 25)}) for i in range(75)], state)
     assert taken.samples == 75
     assert len(state.slabs["all"]) == 25
