@@ -135,6 +135,7 @@ class Pipeline:
         told = {"input": {"format": form}, "groups": [{"name": "all", "max_streams": streams_max, **(group or {})}]}
         config = loads(json.dumps(told), "bench.yaml", {})
         settings = config.groups[0].detector()
+        self._topic = TopicPartition(config.input.every_topic()[0], 0)
         self._layouts, self._intake = assembly.layouts(config), assembly.intake(config)
         self._group = Group("all", Detector(settings, network(settings), "model"))
         self.states: dict[TopicPartition, PartitionState] = {}
@@ -144,7 +145,7 @@ class Pipeline:
         state = self.states.get(partition)
         if state is None:
             state = self.states[partition] = PartitionState.empty(self._layouts, 0)
-        taken = self._intake.take(partition, records, state)
+        taken = self._intake.take(self._topic._replace(partition=partition.partition), records, state)
         assert not taken.rejected, taken.rejected[0]
         settle(state, taken, step([(self._group, [taken.parts["all"]])]).deltas)
 
@@ -159,6 +160,9 @@ class Cost:
 
 def daemon_cost(feed: Input, topic: Topic, warm_samples: int, folder: Path, workers: int = 1) -> Cost:
     """Let a daemon score a topic and return what a sample took, after so many that only fill its state.
+
+    A broker hands partitions out one after the other, some 40,000 records of each: streams are known later than a
+    single sample of each would make one think.
 
     It runs with the shipped settings: state pages, alerts, notable scores, metrics, logs.
     """

@@ -132,13 +132,13 @@ def bytes_of(readout: Readout, hidden: int, streams: int) -> float:
 
 def of_the_client(plan: Plan, feed: Input, folder: Path) -> Iterator[Row]:
     """Yield what the daemon costs beside a bare poll of the same topic."""
-    streams, samples = plan.daemon_streams, 4
+    streams, samples = plan.daemon_streams, 6
     topic = feed.filled("singles", singles(streams, samples))
     feed.read(topic)  # what the first read of all costs is nobody's
     values, bare = [], []
     for _ in range(plan.repeats):
         bare.append(feed.read(topic))
-        values.append(daemon_cost(feed, topic, streams, folder).processor_seconds / bare[-1])
+        values.append(daemon_cost(feed, topic, 2 * streams, folder).processor_seconds / bare[-1])
     told_bare = f"poll() alone: {statistics.median(bare) * 1e6:.1f} microseconds"
     name = f"processor seconds a sample, the daemon over a bare poll() of the topic: {streams:,} streams ({told_bare})"
     yield Row(name, values, 1.3, is_limit=True)

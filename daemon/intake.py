@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from daemon.cuts import Cut, Row, earlier_ms
-from daemon.formats.columns import Columnar, Key
+from daemon.formats.columns import Columnar, Key, points
 from daemon.formats.point import NO_TIME, UNTOLD, Format, Kind, Malformed, Point
 from daemon.labelling import AS_THEY_COME, Labels
 from daemon.routing import Routes, Selection
@@ -131,46 +131,42 @@ class Intake:
             taking.extend(each, offsets[at], times_ms[at], values, watermark_ms[at])
 
     def _take_one(self, record: Record, taking: Taking, keys: Sequence[Key] = ()) -> None:
-        """Take a record by itself; where its points go is remembered under `keys`, when they are given."""
-        found = self._decode(record, taking)
+        """Take a record by itself; where its points go is remembered under `keys`, where there are any."""
+        cut = points(self._columnar, record.value or b"") if keys and self._columnar is not None else None
+        found = self._decode(record, taking, cut)
         if isinstance(found, Malformed):
             taking.reject(record, found)
             return
         taking.rejected_run = 0
-        learnt = keys if keys and self._are_of(keys, found) else None
         for number, point in enumerate(found):
-            route = self._routes.of(point) if learnt is None else self._routes.found(point)
+            route = self._routes.of(point) if cut is None else self._routes.found(point)
             problem = taking.place(point, record.offset, route)
             if problem is not None:
                 taking.refuse(record, problem)
                 self._routes.forget(point)
-            elif learnt is not None and not isinstance(route, Malformed):
-                taking.learn(learnt[number], point, route)
+            elif cut is not None and not isinstance(route, Malformed):
+                taking.learn(keys[number], point, route)
             if point.time_ms > taking.watermark_ms:  # noqa: PLR1730  # `max` takes several times as long
                 taking.watermark_ms = point.time_ms
 
-    def _are_of(self, keys: Sequence[Key], found: Sequence[Point]) -> bool:
-        """Return whether the points are what `keys` stand for: a record may be understood in another way, too."""
-        form = self._columnar
-        return form is not None and len(keys) == len(found) and all(form.head(key) is not None for key in keys)
-
-    def _decode(self, record: Record, taking: Taking) -> Sequence[Point] | Malformed:
+    def _decode(self, record: Record, taking: Taking, cut: Sequence[Point] | None) -> Sequence[Point] | Malformed:
+        """Return the record's points, which were `cut` already or not; or why there are none."""
         value = record.value
         if not value:
             return Malformed("empty", "the record has no value")
         if len(value) > self._limits.record_bytes_max:
             return Malformed("oversized", f"{len(value)} bytes, at most {self._limits.record_bytes_max} are read")
-        points = self._decoder.decode(value)
-        if isinstance(points, Malformed) or not points:
-            return points
-        times_ms = [point.time_ms for point in points]
+        found = self._decoder.decode(value) if cut is None else cut
+        if isinstance(found, Malformed) or not found:
+            return found
+        times_ms = [point.time_ms for point in found]
         if NO_TIME in times_ms:
-            points = _timed(points, record.timestamp)
-            if isinstance(points, Malformed):
-                return points
-            times_ms = [point.time_ms for point in points]
+            found = _timed(found, record.timestamp)
+            if isinstance(found, Malformed):
+                return found
+            times_ms = [point.time_ms for point in found]
         latest_ms = times_ms[0] if len(times_ms) == 1 else max(times_ms)
-        return taking.ahead(record.timestamp, latest_ms, self._limits.future_ms_max) or points
+        return taking.ahead(record.timestamp, latest_ms, self._limits.future_ms_max) or found
 
 
 def _timed(points: Sequence[Point], record_ms: int) -> Sequence[Point] | Malformed:
