@@ -97,6 +97,14 @@ class Columnar(Protocol):
         """Return what a key of `cut` stands for; None when that is not as it must be. Raises nothing."""
 
 
+def each_one(form: Columnar, values: Sequence[bytes], into: Columns) -> bool:
+    """Append the points of records that hold one number each, one after the other; False at the first that does not."""
+    for count, value in enumerate(values, 1):
+        if not form.cut(value, into) or not len(into.keys) == len(into.numbers) == count:
+            return False
+    return True
+
+
 def points(form: Columnar, value: bytes) -> list[Point] | None:
     """Return the points of a record that can be cut, None for any other."""
     cut = Columns()
