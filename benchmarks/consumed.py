@@ -37,6 +37,7 @@ START_MS = 1_700_000_000_000
 INTERVAL_MS = 10_000
 WRITE_RECORDS = 20_000
 MANY = 100  # samples in a record that holds many
+HOSTS = 25  # in a partition, each with so many streams: a turn brings few samples of each of many
 LOOK_SECONDS = 0.05
 SCORED_SECONDS_MAX = 600.0
 
@@ -116,16 +117,15 @@ def singles(streams: int, samples: int) -> Iterator[tuple[int, bytes]]:
 
 
 def many(name: str, records: int, in_a_record: int) -> Iterator[tuple[int, bytes]]:
-    """Yield records of a format with so many samples each, always of the same streams in a partition."""
+    """Yield records of a format with so many samples each, of the same streams in a partition again and again."""
     write = dict(WRITERS[name])[1 if in_a_record == 1 else max(dict(WRITERS[name]))]
-    for at in range(records):
-        turn, number = divmod(at, PARTITIONS)
-        cpus = [f"cpu{turn % MANY}"] if in_a_record == 1 else [f"cpu{i}" for i in range(in_a_record)]
-        moment = START_MS // 1000 + (turn // MANY if in_a_record == 1 else turn) * 10
-        samples = [
-            Sample(f"web-{number}", cpu, moment, 50.0 + (turn * 13 + i) % 101 / 10) for i, cpu in enumerate(cpus)
-        ]
-        yield number, write(samples)
+    for record in range(records):
+        turn, number = divmod(record, PARTITIONS)
+        turn, first = divmod(turn, MANY) if in_a_record == 1 else (turn, 0)
+        count, host = divmod(turn, HOSTS)
+        moment, name = START_MS // 1000 + count * 10, f"web-{number}-{host}"
+        cpus = range(first, first + in_a_record)
+        yield number, write([Sample(name, f"cpu{i}", moment, 50.0 + (turn * 13 + i) % 101 / 10) for i in cpus])
 
 
 class Pipeline:

@@ -166,7 +166,7 @@ def of_the_other_client(plan: Plan, feed: Input) -> Iterator[Row]:
 def of_batches(plan: Plan, feed: Input) -> Iterator[Row]:
     """Yield how many more samples a second go through when a record holds many."""
     for form in ("telegraf_json", "otlp_proto"):
-        one = feed.filled(f"{form}-1", many(form, 40_000, 1))
+        one = feed.filled(f"{form}-1", many(form, 1000 * MANY, 1))
         lots = feed.filled(f"{form}-{MANY}", many(form, 1000, MANY), MANY)
         values = []
         for i in range(plan.repeats + 1):

@@ -115,13 +115,15 @@ def _told(codes: tuple[float, ...]) -> Begins:
 
 
 def _shape(point: Point) -> Shape:
-    """Return what tells a point's streams from all others, as one text where no part of it holds the separator.
+    """Return what tells a point's streams from all others, and what it says that they are.
 
+    It is one text where no part of it holds the separator.
     There are as many shapes as streams: a text is a fraction of a tuple's memory, and found with fewer looks at it. How
     many labels there are tells these from the fields.
     """
-    labels = point.labels
-    parts = (str(len(labels)), point.name, *labels, *labels.values(), *point.fields)
+    labels, kinds = point.labels, point.kinds
+    counts = f"{len(labels)},{len(kinds)}" if kinds else str(len(labels))
+    parts: tuple[str, ...] = (counts, point.name, *labels, *labels.values(), *kinds, *kinds.values(), *point.fields)
     shape = SEPARATOR.join(parts)
     return shape if shape.count(SEPARATOR) == len(parts) - 1 else parts
 

@@ -59,10 +59,12 @@ class Columns:
         self.numbers += more.numbers
 
     def stamp(self, stamps: Sequence[object], unit: TimestampUnit) -> bool:
-        """Append time stamps in `unit` as milliseconds; False when one of them is none."""
+        """Append time stamps in `unit` as milliseconds; False, and nothing appended, when one of them is none."""
         found = [time_ms(each, unit) for each in stamps]
+        if set(map(type, found)) != {int}:
+            return False
         self.times_ms += found  # type: ignore[arg-type]  # looked at right now
-        return set(map(type, found)) == {int}
+        return True
 
     def shorten(self, points: int, numbers: int) -> None:
         """Leave no more than the first so many times and numbers."""

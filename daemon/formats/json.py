@@ -46,23 +46,32 @@ class JsonFormat:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
         found = Columns()
-        if not seen or not all(self._append(each, found) for each in seen):
+        if not seen or not (self._alike(seen, found) or self._each(seen, found)):
             return False
         into.extend(found)
         return True
 
     def cut_ones(self, values: Sequence[bytes], into: Columns) -> bool:
         """Append the points of records that hold one value each; False when one of them does not."""
-        if self._fast is None or self._unit is None:
+        if self._fast is None:
             return False
         decode = self._fast[0].decode
         try:
-            seen = [decode(value) for value in values]
+            return self._alike([decode(value) for value in values], into)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
+
+    def _alike(self, seen: Sequence[Any], into: Columns) -> bool:
+        """Append points that all have one value and a time; False, and nothing appended, when one has not."""
+        numbers = [each.value for each in seen]
+        if None in numbers or self._unit is None or not into.stamp([each.timestamp for each in seen], self._unit):
+            return False
+        into.numbers += numbers
         into.keys += [APART.join((each.name, each.labels)) for each in seen]
-        into.numbers += [each.value for each in seen]
-        return None not in into.numbers and into.stamp([each.timestamp for each in seen], self._unit)
+        return True
+
+    def _each(self, seen: Sequence[Any], into: Columns) -> bool:
+        return all(self._append(each, into) for each in seen)
 
     def _append(self, seen: Any, into: Columns) -> bool:
         moment = NO_TIME if self._unit is None else time_ms(seen.timestamp, self._unit)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from daemon.formats.columns import Columns, Head, json_head, json_key, points
+from daemon.formats.columns import APART, Columns, Head, json_head, json_key, points
 from daemon.formats.definition import Definition, Example
 from daemon.formats.options import Options
 from daemon.formats.point import Malformed, Point, gathered, loads, number, stamp, text_labels
@@ -47,6 +47,7 @@ class TelegrafFormat:
 
     def __init__(self, options: Options | None = None) -> None:
         self._options = options or Options()
+        self._is_untimed = self._options.source == "record"
 
     def decode(self, value: bytes) -> Sequence[Point] | Malformed:
         """Return the record's points, or why there are none."""
@@ -59,23 +60,30 @@ class TelegrafFormat:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
         found = Columns()
-        if not all(self._append(each, found) for each in seen) or not found.keys:
+        if not (self._alike(seen, found) or all(self._append(each, found) for each in seen)) or not found.keys:
             return False
         into.extend(found)
         return True
 
     def cut_ones(self, values: Sequence[bytes], into: Columns) -> bool:
         """Append the points of records with one field each; False when one of them has not."""
-        if self._options.source == "record":
-            return False
         try:
             seen = [_ONES.decode(value) for value in values]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
-        into.keys += [(json_key(each.name, each.tags), *each.fields) for each in seen]
+        return self._alike(seen, into) and len(into.numbers) == len(seen)
+
+    def _alike(self, seen: Sequence[_Metric | _One], into: Columns) -> bool:
+        """Append metrics with a time and nothing but numbers; False, and nothing appended, when one is not so."""
+        numbers: list[float | bool | str] = []
         for each in seen:
-            into.numbers += each.fields.values()
-        return len(into.numbers) == len(seen) and into.stamp([each.timestamp for each in seen], self._options.unit)
+            numbers += each.fields.values()
+        is_plain = str not in set(map(type, numbers)) and all(each.fields for each in seen)
+        if not is_plain or self._is_untimed or not into.stamp([each.timestamp for each in seen], self._options.unit):
+            return False
+        into.numbers += map(float, numbers)
+        into.keys += [(APART.join((each.name, each.tags)), *each.fields) for each in seen]
+        return True
 
     def _append(self, seen: _Metric, into: Columns) -> bool:
         moment, fields = stamp(seen.timestamp, self._options), seen.fields
