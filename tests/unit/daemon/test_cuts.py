@@ -192,7 +192,7 @@ def records(name: str, seed: int, count: int) -> list[MemoryRecord]:
 
 @pytest.mark.parametrize("name", COLUMNAR)
 @pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**32), source=st.sampled_from(("payload", "record")))
 def test_it_makes_no_difference_whether_records_are_cut(name: str, world: World, seed: int, source: str) -> None:
     form = decoder(name, Options(source="record" if source == "record" else "payload"))
