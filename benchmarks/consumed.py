@@ -159,10 +159,11 @@ class Pipeline:
 
     def use(self, partition: TopicPartition, records: Sequence[Record]) -> None:
         """Take records through to the state."""
-        state = self.states.get(partition)
+        here = self._topic._replace(partition=partition.partition)  # whatever topic they were written to
+        state = self.states.get(here)
         if state is None:
-            state = self.states[partition] = PartitionState.empty(self._layouts, 0)
-        taken = self._intake.take(self._topic._replace(partition=partition.partition), records, state)
+            state = self.states[here] = PartitionState.empty(self._layouts, 0)
+        taken = self._intake.take(here, records, state)
         assert not taken.rejected, taken.rejected[0]
         settle(state, taken, step([(self._group, [taken.parts["all"]])]).deltas)
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file, too
 
 from benchmarks import restore
-from benchmarks.consumed import MANY, Input, Load, Pipeline, daemon_cost, many, singles
+from benchmarks.consumed import HOSTS, MANY, PARTITIONS, Input, Load, Pipeline, Topic, daemon_cost, many, singles
 from benchmarks.step import Bed, Case, network, products, seconds, settings_of, told, write
 from daemon.allocator import keep_freed_memory
 from daemon.embedded import broker_at
@@ -167,15 +168,27 @@ def of_the_other_client(plan: Plan, feed: Input) -> Iterator[Row]:
 
 
 def of_batches(plan: Plan, feed: Input) -> Iterator[Row]:
-    """Yield how many more samples a second go through when a record holds many."""
+    """Yield how many more samples a second go through when a record holds many; every stream is known before."""
     for form in ("telegraf_json", "otlp_proto"):
-        one = feed.filled(f"{form}-1", many(form, 1000 * MANY, 1))
-        lots = feed.filled(f"{form}-{MANY}", many(form, 1000, MANY), MANY)
+        topics = {size: _of_known_streams(feed, form, size) for size in (1, MANY)}
         values = []
         for i in range(plan.repeats + 1):
-            ratio = feed.read(one, Pipeline(form, 10_000).use) / feed.read(lots, Pipeline(form, 10_000).use)
-            values += [ratio] if i else []
+            one, lots = (_through(feed, form, *topics[size]) for size in (1, MANY))
+            values += [one / lots] if i else []
         yield Row(f"samples a second, poll to state, {MANY} in a record over one: {form}", values, 5.0)
+
+
+def _of_known_streams(feed: Input, form: str, size: int) -> tuple[Topic, Topic]:
+    """Write a topic with the first sample of every stream, and one with those that come after."""
+    records, first = many(form, 1000 * MANY // size, size), PARTITIONS * HOSTS * MANY // size
+    begin = feed.filled(f"{form}-{size}-first", islice(records, first), size)
+    return begin, feed.filled(f"{form}-{size}", records, size)
+
+
+def _through(feed: Input, form: str, begin: Topic, rest: Topic) -> float:
+    pipeline = Pipeline(form, 10_000)
+    feed.read(begin, pipeline.use)
+    return feed.read(rest, pipeline.use)
 
 
 def of_restore(plan: Plan, address: str) -> Iterator[Row]:
