@@ -13,10 +13,10 @@ from typing import Protocol
 import numpy as np
 
 from daemon.cuts import Cut, Row, earlier_ms
-from daemon.formats.columns import Columnar, Key, points
+from daemon.formats.columns import Columnar, Key
 from daemon.formats.point import NO_TIME, UNTOLD, Format, Kind, Malformed, Point
 from daemon.labelling import AS_THEY_COME, Labels
-from daemon.routing import Routes, Selection
+from daemon.routing import Route, Routes, Selection
 from daemon.state import PartitionState
 from daemon.taking import NAN, Taken, Taking
 from daemon.types import Record, TopicPartition
@@ -132,31 +132,37 @@ class Intake:
 
     def _take_one(self, record: Record, taking: Taking, keys: Sequence[Key] = ()) -> None:
         """Take a record by itself; where its points go is remembered under `keys`, where there are any."""
-        cut = points(self._columnar, record.value or b"") if keys and self._columnar is not None else None
-        found = self._decode(record, taking, cut)
+        found = self._decode(record, taking)
         if isinstance(found, Malformed):
             taking.reject(record, found)
             return
         taking.rejected_run = 0
+        known = taking.places.known
         for number, point in enumerate(found):
-            route = self._routes.of(point) if cut is None else self._routes.found(point)
+            learning = len(keys) == len(found) and keys[number] not in known
+            route = self._routes.found(point) if learning else self._routes.of(point)
             problem = taking.place(point, record.offset, route)
             if problem is not None:
                 taking.refuse(record, problem)
                 self._routes.forget(point)
-            elif cut is not None and not isinstance(route, Malformed):
-                taking.learn(keys[number], point, route)
+            elif learning and not isinstance(route, Malformed):
+                self._learn(keys[number], point, route, taking)
             if point.time_ms > taking.watermark_ms:  # noqa: PLR1730  # `max` takes several times as long
                 taking.watermark_ms = point.time_ms
 
-    def _decode(self, record: Record, taking: Taking, cut: Sequence[Point] | None) -> Sequence[Point] | Malformed:
-        """Return the record's points, which were `cut` already or not; or why there are none."""
+    def _learn(self, key: Key, point: Point, route: Route, taking: Taking) -> None:
+        """Remember where a point went, when it is what its key stands for: it may have been understood otherwise."""
+        head = None if self._columnar is None else self._columnar.head(key)
+        if head is not None and head.fields and set(head.fields) == set(point.fields):
+            taking.learn(key, head.fields, route)
+
+    def _decode(self, record: Record, taking: Taking) -> Sequence[Point] | Malformed:
         value = record.value
         if not value:
             return Malformed("empty", "the record has no value")
         if len(value) > self._limits.record_bytes_max:
             return Malformed("oversized", f"{len(value)} bytes, at most {self._limits.record_bytes_max} are read")
-        found = self._decoder.decode(value) if cut is None else cut
+        found = self._decoder.decode(value)
         if isinstance(found, Malformed) or not found:
             return found
         times_ms = [point.time_ms for point in found]

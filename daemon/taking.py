@@ -124,25 +124,25 @@ class Taking:
             gathered.watermark_ms.append(self.watermark_ms)
         return None
 
-    def learn(self, key: Hashable, point: Point, route: Route) -> None:
-        """Remember where a point that was placed went; not where a stream of it is not known by now."""
-        place = self._place_of(point, route)
+    def learn(self, key: Hashable, fields: Sequence[str], route: Route) -> None:
+        """Remember where a point of these fields was placed; not where a stream of it is not known by now."""
+        place = self._place_of(fields, route)
         if place is not None:
             self.places.learn(
                 key, place, POINTS_PER_STREAM_MAX * sum(slab.streams_max for slab in self._slabs.values())
             )
 
-    def _place_of(self, point: Point, route: Route) -> Place | None:
+    def _place_of(self, fields: Sequence[str], route: Route) -> Place | None:
         slab = self._slabs.get(route[0][0]) if route else None
         if slab is None:
-            return Place(fields=len(point.fields), unselected=max(len(route), 1))
+            return Place(fields=len(fields), unselected=max(len(route), 1))
         slots = [slab.held(key) for _, key, *_ in route]
         known = [slot for slot in slots if slot is not None]
         if len(known) < len(slots):
             return None
-        at = {name: number for number, name in enumerate(point.fields)}
+        at = {name: number for number, name in enumerate(fields)}
         picks = [[at.get(name, NOWHERE) for name in names] for _, _, names, _ in route]
-        return Place(route[0][0], known, picks, len(point.fields))
+        return Place(route[0][0], known, picks, len(fields))
 
     def extend(self, samples: Found, offsets: I8, times_ms: I8, values: F, watermark_ms: I8) -> None:
         """Append samples (n,) of a group to its columns; those without any value are counted."""

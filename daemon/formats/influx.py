@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from daemon.formats.columns import Columns, Head, each_one, points
+from daemon.formats.columns import Columns, Head, each_one
 from daemon.formats.definition import Definition, Example
 from daemon.formats.options import Options
 from daemon.formats.point import DETAIL_CHARS_MAX, Malformed, Point, gathered, numbers, stamp
@@ -28,10 +28,6 @@ class InfluxFormat:
         self._options = options
         self._parse: Callable[[str], dict[str, Any] | None] = parse_line
         self._error: type[Exception] = LineFormatError
-
-    def decode(self, value: bytes) -> Sequence[Point] | Malformed:
-        """Return the record's points, or why there are none."""
-        return points(self, value) or self._read(value)
 
     def cut(self, value: bytes, into: Columns) -> bool:
         """Append the record's points; False when a line holds anything but tags and plain numbers."""
@@ -60,13 +56,15 @@ class InfluxFormat:
     def head(self, key: Any) -> Head | None:
         """Return measurement, tags and fields that a key stands for, as the library reads them."""
         series, *names = key
-        found = self._read(series + b" " + b",".join(name + b"=1" for name in names) + b" 1000000000000000000")
+        told = b",".join(b"%b=%d" % (name, number) for number, name in enumerate(names))
+        found = self.decode(series + b" " + told + b" 1000000000000000000")
         if isinstance(found, Malformed) or len(found) != 1 or len(found[0].fields) != len(names):
             return None
-        return Head(found[0].name, found[0].labels, tuple(found[0].fields))
+        fields = found[0].fields  # which the library may give in another order
+        return Head(found[0].name, found[0].labels, sorted(fields, key=fields.__getitem__))
 
-    def _read(self, value: bytes) -> Sequence[Point] | Malformed:
-        """Return what the library reads."""
+    def decode(self, value: bytes) -> Sequence[Point] | Malformed:
+        """Return the record's points, or why there are none."""
         try:
             text = value.decode()
         except UnicodeDecodeError as error:

@@ -48,7 +48,7 @@ def cut(value: bytes, into: Columns) -> bool:
                 if time != _TIME or kind not in (AS_DOUBLE, AS_INT) or begin + 18 > end:
                     return False
                 stamps.append(stamp)
-                into.numbers.append(number)
+                into.numbers.append(float(number))
                 into.keys.append((metric, value[begin + 18 : end]))
     except (NotPlainError, IndexError, struct.error):
         return False
@@ -60,20 +60,27 @@ def cut(value: bytes, into: Columns) -> bool:
     return True
 
 
+def _inner(value: bytes, span: Sequence[int], tag: bytes) -> tuple[bytes, Sequence[tuple[int, int, int]]]:
+    rest, found = parted(value, span, tag)
+    if not found:  # no key would hold what is said there, and the library may not understand it
+        raise NotPlainError
+    return rest, found
+
+
 def _metrics(value: bytes) -> Iterator[tuple[Metric, Sequence[tuple[int, int, int]]]]:
-    rest, resources = parted(value, (0, len(value)), RESOURCES)
+    rest, resources = _inner(value, (0, len(value)), RESOURCES)
     if rest:
         raise NotPlainError
     for _, *of_resource in resources:
-        resource, scopes = parted(value, of_resource, SCOPES)
+        resource, scopes = _inner(value, of_resource, SCOPES)
         for _, *of_scope in scopes:
-            scope, metrics = parted(value, of_scope, METRICS)
+            scope, metrics = _inner(value, of_scope, METRICS)
             for _, *of_metric in metrics:
                 metric, data = parted(value, of_metric, DATA)
                 if len(data) != 1 or data[0][0] not in NUMBERS:
                     raise NotPlainError
                 kind, *of_data = data[0]
-                rest, points = parted(value, of_data, POINTS)
+                rest, points = _inner(value, of_data, POINTS)
                 yield Metric(kind, resource, scope, metric, rest), points
 
 

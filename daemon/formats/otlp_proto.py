@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from daemon.formats import otlp_cut
-from daemon.formats.columns import Columns, Head, each_one, points
+from daemon.formats.columns import Columns, Head, each_one
 from daemon.formats.definition import Definition, Example
 from daemon.formats.options import Options
 from daemon.formats.otlp import Reading, Walk
@@ -26,10 +26,6 @@ class OtlpProtoFormat:
         self._error: type[Exception] = DecodeError
         self._parse: Callable[[bytes], Any] = _messages().MetricsData.FromString
 
-    def decode(self, value: bytes) -> Sequence[Point] | Malformed:
-        """Return the record's points, or why there are none."""
-        return points(self, value) or self._read(value)
-
     def cut(self, value: bytes, into: Columns) -> bool:
         """Append the record's points; False when they are not all of gauges and sums."""
         found = Columns()
@@ -46,14 +42,14 @@ class OtlpProtoFormat:
 
     def head(self, key: Any) -> Head | None:
         """Return what a key stands for, as the library reads it."""
-        found = self._read(otlp_cut.joined(key))
+        found = self.decode(otlp_cut.joined(key))
         if isinstance(found, Malformed) or [each.fields for each in found] != [{"value": 1.0}]:
             return None
         name, labels, time_ms, fields, kinds, unit = found[0]
         return Head(name, labels, tuple(fields), kinds, unit) if time_ms in (1, NO_TIME) else None
 
-    def _read(self, value: bytes) -> Sequence[Point] | Malformed:
-        """Return what the library reads."""
+    def decode(self, value: bytes) -> Sequence[Point] | Malformed:
+        """Return the record's points, or why there are none."""
         try:
             seen = self._parse(value)
         except self._error as error:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from daemon.formats import remote_write_cut
 from daemon.formats.buckets import summary
-from daemon.formats.columns import Columns, Head, each_one, points
+from daemon.formats.columns import Columns, Head, each_one
 from daemon.formats.definition import Definition, Example
 from daemon.formats.options import Options
 from daemon.formats.point import DETAIL_CHARS_MAX, NO_TIME, UNTOLD, Kind, Malformed, Point, fixed_stamp, gathered, known
@@ -53,10 +53,6 @@ class RemoteWriteFormat:
         self._errors: tuple[type[Exception], ...] = (DecompressionError, DecodeError, ValueError)
         self._request: Callable[[bytes], Any] = write_request().FromString
 
-    def decode(self, value: bytes) -> Sequence[Point] | Malformed:
-        """Return the record's points, or why there are none."""
-        return points(self, value) or self._read(value)
-
     def cut(self, value: bytes, into: Columns) -> bool:
         """Append the record's points; False when they are not all of samples."""
         found = Columns()
@@ -88,8 +84,8 @@ class RemoteWriteFormat:
         name, labels, _, fields, kinds, unit = found[0]
         return Head(name, labels, tuple(fields), kinds, unit)
 
-    def _read(self, value: bytes) -> Sequence[Point] | Malformed:
-        """Return what the library reads."""
+    def decode(self, value: bytes) -> Sequence[Point] | Malformed:
+        """Return the record's points, or why there are none."""
         try:
             return self._understood(self._bare(value))
         except _TooLarge:

@@ -27,6 +27,8 @@ def cut(request: bytes, into: Columns) -> bool:
         told, series = parted(request, (0, len(request)), SERIES)
         for _, *span in series:
             labels, samples = parted(request, span, PARTS)
+            if not samples:  # no key would hold what is said there, and the library may not understand it
+                return False
             for tag, begin, end in samples:
                 if tag != SAMPLES[0]:
                     return False

@@ -176,6 +176,17 @@ def wide(rng: Random, at: int) -> bytes:
     return json.dumps(body).encode()
 
 
+def several(name: str, rng: Random, at: int) -> bytes:
+    """Return a record of a format whose points have several fields, in any order."""
+    fields = {field: rng.random() for field in rng.sample(("idle", "user", "load", "value", "a"), rng.randrange(1, 5))}
+    cpu = f"cpu{rng.randrange(4)}"
+    if name == "influx":
+        told = ",".join(f"{field}={number}" for field, number in fields.items())
+        return f"cpu,cpu={cpu} {told} {T + at}000000000".encode()
+    metric = {"name": "cpu", "tags": {"cpu": cpu}, "fields": fields, "timestamp": T + at}
+    return json.dumps(metric if rng.random() < 0.5 else {"metrics": [metric]}, separators=(",", ":")).encode()
+
+
 def records(name: str, seed: int, count: int) -> list[MemoryRecord]:
     """Return records in a row, some of them odd."""
     rng = Random(seed)
@@ -185,6 +196,8 @@ def records(name: str, seed: int, count: int) -> list[MemoryRecord]:
         value = odd(name, rng, at) if rng.random() < share else written(name, rng, at)
         if name == "json" and rng.random() < share + 0.2:
             value = wide(rng, at)
+        if name in ("telegraf_json", "influx") and rng.random() < 0.3:
+            value = several(name, rng, at)
         stamp = rng.choice((T * 1000 + at * 1000, -1)) if own_time is None else own_time
         found.append(MemoryRecord(at, stamp, rng.choice((None, b"k")), value, ()))
     return found
@@ -222,6 +235,24 @@ def test_what_is_cut_one_by_one_and_all_at_once_is_the_same(name: str, seed: int
         assert len(one.keys) == len(one.numbers) == len(values)
 
 
+def told(point: Point) -> Point:
+    """Return a point with its fields in the order of their names: the line protocol's library has one of its own."""
+    return point._replace(labels=dict(sorted(point.labels.items())), fields=dict(sorted(point.fields.items())))
+
+
+@pytest.mark.parametrize("name", COLUMNAR)
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_what_is_cut_is_what_is_decoded(name: str, seed: int) -> None:
+    form = decoder(name, Options())
+    assert isinstance(form, Columnar)
+    value = odd(name, Random(seed), 0)
+    cut, whole = points(form, value), form.decode(value)
+    if cut is not None:
+        assert not isinstance(whole, Malformed)
+        assert repr(list(map(told, cut))) == repr(list(map(told, whole)))
+
+
 @pytest.mark.parametrize("name", COLUMNAR)
 def test_a_record_that_cannot_be_cut_leaves_nothing_behind(name: str) -> None:
     form, into = decoder(name, Options()), Columns()
@@ -232,6 +263,21 @@ def test_a_record_that_cannot_be_cut_leaves_nothing_behind(name: str) -> None:
         if not form.cut(value, into):
             assert (len(into.keys), len(into.times_ms), len(into.numbers)) == before
             assert points(form, value) is None
+
+
+def test_parts_without_a_sample_are_left_to_the_library() -> None:
+    nameless = b"\x0a\x02\xff\xfe"  # a text that is none, where only the library would look
+    otlp, request = decoder("otlp_proto", Options()), decoder("prometheus_remote_write", Options(compression="none"))
+    assert isinstance(otlp, Columnar)
+    assert isinstance(request, Columnar)
+    metric = b"\x12" + bytes([len(nameless) + 2]) + nameless + b"\x2a\x00"
+    scope = b"\x12" + bytes([len(metric)]) + metric
+    whole = dict(WRITERS["otlp_proto"])[1]([Sample("a", "b", T, 1.0)])
+    assert otlp.cut(whole, Columns())
+    assert not otlp.cut(whole + b"\x0a" + bytes([len(scope)]) + scope, Columns())
+    series = b"\x0a\x08\x12\x06\x11" + bytes(5)
+    label = b"\x0a" + bytes([len(nameless)]) + nameless
+    assert not request.cut(series + b"\x0a" + bytes([len(label)]) + label, Columns())
 
 
 def test_what_is_remembered_of_points_is_bounded() -> None:
