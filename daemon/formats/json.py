@@ -14,7 +14,18 @@ import msgspec
 from daemon.formats.columns import APART, Columns, Head, json_head, json_key, points
 from daemon.formats.definition import Definition, Example
 from daemon.formats.options import FieldPaths, Options
-from daemon.formats.point import NO_TIME, Malformed, Point, gathered, loads, numbers, stamp, text_labels, time_ms
+from daemon.formats.point import (
+    NO_TIME,
+    VALUES_MAX,
+    Malformed,
+    Point,
+    gathered,
+    loads,
+    numbers,
+    stamp,
+    text_labels,
+    time_ms,
+)
 
 EMPTY = "an empty array"
 VALUE = "value"
@@ -27,12 +38,30 @@ class JsonFormat:
     def __init__(self, options: Options | None = None) -> None:
         self._options = options or Options()
         self.paths = self._options.fields
-        self._fast = _typed_decoders(self.paths)
+        self._fast = _typed_decoders(self.paths, msgspec.Raw, msgspec.Raw)
+        self._typed = _typed_decoders(self.paths, str, dict[str, str])
         self._unit = None if self._options.source == "record" else self._options.unit
 
     def decode(self, value: bytes) -> Sequence[Point] | Malformed:
         """Return the record's points, or why there are none."""
-        return points(self, value) or self._slow(value)
+        return self._whole(value) or points(self, value) or self._slow(value)
+
+    def _whole(self, value: bytes) -> list[Point] | None:
+        """Return the points of a record that has one value in each, None for any other: quicker than by its keys."""
+        if self._typed is None:
+            return None
+        one, many = self._typed
+        try:
+            seen = many.decode(value) if value[:1] == b"[" else [one.decode(value)]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        unit, found = self._unit, [each.value for each in seen]
+        stamps = [NO_TIME if unit is None else time_ms(each.timestamp, unit) for each in seen]
+        times_ms = [each for each in stamps if type(each) is int]
+        if not 0 < len(times_ms) == len(seen) <= VALUES_MAX or None in found:
+            return None
+        both = zip(seen, times_ms, strict=True)
+        return [Point(each.name, each.labels, at, {VALUE: each.value}) for each, at in both]
 
     def cut(self, value: bytes, into: Columns) -> bool:
         """Append the record's points; False when it is none of the common shapes."""
@@ -142,15 +171,15 @@ class JsonFormat:
         return numbers(several)
 
 
-def _typed_decoders(paths: FieldPaths) -> tuple[_Decoder, _Decoder] | None:
+def _typed_decoders(paths: FieldPaths, name: Any, labels: Any) -> tuple[_Decoder, _Decoder] | None:
     told = {name: getattr(paths, name) for name in ("timestamp", "name", "labels", "value", "values")}
     if not isinstance(paths.labels, str) or any("." in told[name] for name in ("timestamp", "name", "labels", "value")):
         return None
     parts: list[tuple[str, Any, Any]] = [
         ("timestamp", int | float | str | None, None),
         ("value", float | None, None),
-        ("name", msgspec.Raw, msgspec.Raw()),
-        ("labels", msgspec.Raw, msgspec.Raw()),
+        ("name", name, msgspec.field(default_factory=name)),
+        ("labels", labels, msgspec.field(default_factory=labels)),
     ]
     if isinstance(paths.values, str) and "." not in paths.values:
         parts.append(("values", dict[str, float] | None, None))
