@@ -1,8 +1,8 @@
 """Measures what decoding a sample costs in each format, against `json.loads` of the same samples in the same run.
 
 The samples are those of a small fleet, written in every format one to a record or many, as its producers do. By turns,
-each is decoded by the daemon's own decoder, and as JSON records of one sample each by `json.loads` and by msgspec,
-which look at nothing. The ratios count: they depend little on the machine.
+each is decoded by the daemon's own decoder, cut as those of known streams are, and as JSON records of one sample each
+by `json.loads` and by msgspec, which look at nothing. The ratios count: they depend little on the machine.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file, too
 
 from daemon.formats import FORMATS, Format, Malformed, Options, decoder
+from daemon.formats.columns import Columnar, Columns
 from daemon.formats.prometheus_remote_write import write_request
 
 SAMPLES = 1000
@@ -61,6 +62,11 @@ class Case:
         form = decoder(self.format, Options())
         return lambda: sum(_values(form, record) for record in self.records)
 
+    def cut(self) -> Callable[[], int] | None:
+        """Return what cuts all records and counts the values; None where the format has no columns."""
+        form = decoder(self.format, Options())
+        return (lambda: _cut(form, self.records)) if isinstance(form, Columnar) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -68,6 +74,7 @@ class Cost:
 
     case: Case
     seconds: float
+    cut_seconds: float | None
     to_json: float
     to_msgspec: float
 
@@ -76,6 +83,14 @@ def _values(form: Format, record: bytes) -> int:
     points = form.decode(record)
     assert not isinstance(points, Malformed), points
     return sum(len(point.fields) for point in points)
+
+
+def _cut(form: Columnar, records: Sequence[bytes]) -> int:
+    columns = Columns()
+    if not form.cut_ones(records, columns):
+        columns = Columns()
+        assert all(form.cut(record, columns) for record in records)
+    return len(columns.numbers)
 
 
 def samples() -> list[Sample]:
@@ -199,11 +214,12 @@ def measure(every: Sequence[Case], rounds: int) -> list[Cost]:
     ]
     found = []
     for case in every:
-        decode = case.decoded()
-        assert decode() == SAMPLES, f"{case.format} loses samples"
-        taken = [[_seconds(each) for each in (decode, *bare)] for _ in range(rounds)]
+        decode, cut = case.decoded(), case.cut()
+        assert decode() == (cut or decode)() == SAMPLES, f"{case.format} loses samples"
+        taken = [[_seconds(each) for each in (decode, *bare, cut or decode)] for _ in range(rounds)]
         ratios = [statistics.median(row[0] / row[i] for row in taken) for i in (1, 2)]
-        found.append(Cost(case, min(row[0] for row in taken) / SAMPLES, *ratios))
+        decoding, cutting = (min(row[i] for row in taken) / SAMPLES for i in (0, 3))
+        found.append(Cost(case, decoding, cutting if cut else None, *ratios))
     return found
 
 
@@ -215,11 +231,15 @@ def _seconds(call: Callable[[], object]) -> float:
 
 def table(costs: Sequence[Cost]) -> Iterator[str]:
     """Yield the lines of the table."""
-    yield "| format | samples in a record | bytes a sample | microseconds a sample | of `json.loads` | of msgspec |"
-    yield "|---|---|---|---|---|---|"
+    yield (
+        "| format | samples in a record | bytes a sample | microseconds a sample | only cut | of `json.loads` |"
+        " of msgspec |"
+    )
+    yield "|---|---|---|---|---|---|---|"
     for each in costs:
         size = sum(map(len, each.case.records)) / SAMPLES
-        numbers = f"{each.case.in_a_record} | {size:.0f} | {each.seconds * 1e6:.2f}"
+        cut = "-" if each.cut_seconds is None else f"{each.cut_seconds * 1e6:.2f}"
+        numbers = f"{each.case.in_a_record} | {size:.0f} | {each.seconds * 1e6:.2f} | {cut}"
         yield f"| `{each.case.format}` | {numbers} | {each.to_json:.2f} | {each.to_msgspec:.2f} |"
 
 

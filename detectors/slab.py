@@ -82,6 +82,10 @@ class Slab:
         slot = self._slot_of.get(key)
         return None if slot in self._awaited else slot
 
+    def held(self, key: str) -> int | None:
+        """Return the slot of a stream, also of one that has had no row yet."""
+        return self._slot_of.get(key)
+
     def retire(self, slot: int) -> None:
         """Let the stream at `slot` give way: its key is not known any more, its row stays until a delta frees it."""
         del self._slot_of[self.keys[slot]]

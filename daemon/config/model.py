@@ -35,7 +35,7 @@ class KafkaConfig(Section):
     """How to reach Kafka, and as whom to read."""
 
     client: Literal["kafka-python", "librdkafka"] = "kafka-python"
-    """What carries the records: `librdkafka` takes less computing time, and needs `longwatch[librdkafka]`."""
+    """What carries the records: `librdkafka` is another library for it, and needs `longwatch[librdkafka]`."""
     bootstrap_servers: Servers = ("localhost:9092",)
     """Brokers to ask first, host:port: a list, or one comma-separated text."""
     client_id: Name = "longwatch"
