@@ -22,6 +22,7 @@ from daemon.learning import Schedule
 from daemon.loop import LoopSettings
 from daemon.model_topic import Keep
 from daemon.ports import Broker
+from daemon.recipe import Recipe
 from daemon.state import GroupLayout
 from daemon.types import TopicSpec
 from detectors.drift import DriftLimits
@@ -92,9 +93,10 @@ def group(config: GroupConfig, detector: Detector, checksum: str = "", evidence_
 
 def layouts(config: Config) -> dict[str, GroupLayout]:
     """Return how the rows of each group lie in memory."""
+    made = recipes(config)
     return {
         each.name: GroupLayout(
-            dtype=layout(each.detector()),
+            dtype=layout(each.detector(), made[each.name].fields() if each.name in made else ()),
             streams_max=each.max_streams,
             evict_after_ms=int(each.evict_after_seconds * 1000),
             owner=config.kafka.group_id,
@@ -115,7 +117,12 @@ def _intake(config: Config, feed: FeedConfig) -> Intake:
     kinds: dict[str, Kind] = {name: kind for name, kind in told.items() if kind != "auto"}
     keys = {each.name: Labelling(dict(each.rename), tuple(each.by), tuple(each.drop)) for each in config.groups}
     selections = [Selection(each) for each in config.groups]
-    return Intake(_format(feed), selections, limits, kinds, Labels(dict(feed.labels), keys))
+    return Intake(_format(feed), selections, limits, kinds, Labels(dict(feed.labels), keys), recipes(config))
+
+
+def recipes(config: Config) -> dict[str, Recipe]:
+    """Return what the samples are made of in each group where they are not what stands in a record."""
+    return {each.name: found for each in config.groups if (found := each.recipe()) is not None}
 
 
 def _format(told: FeedConfig) -> Format:

@@ -61,6 +61,24 @@ class SamplesDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplesJoined:
+    """Readings became samples."""
+
+    group: str
+    complete: int
+    incomplete: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelsMissing:
+    """Samples of several channels came without one of them."""
+
+    group: str
+    channel: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class PointsUnselected:
     """Well-formed points that no group wants."""
 
@@ -238,6 +256,8 @@ Event = (
     | TurnFailed
     | RecordsRejected
     | SamplesDropped
+    | SamplesJoined
+    | ChannelsMissing
     | PointsUnselected
     | StreamsForgotten
     | AlertChanged

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 
-from daemon.engine import Evicted, Part, Samples
 from daemon.eviction import Ages, Gathered
 from daemon.formats.point import NO_TIME, UNTOLD, Format, Kind, Malformed, Point
+from daemon.joining import Tally
 from daemon.labelling import AS_THEY_COME, Labels
+from daemon.recipe import Recipe, Recipes
+from daemon.samples import Evicted, Part, Samples
 from daemon.state import PartitionState
 from daemon.stream_keys import stream_key
 from daemon.types import Record, Rejected, TopicPartition
@@ -65,6 +68,8 @@ class Taken:
     ahead_ms: int
     rejected_run: int
     rejected_run_max: int  # the longest run of unusable records that came to its end, or its present end, in here
+    joined: Mapping[str, Tally] = field(default_factory=dict)  # by group, what came of readings
+    absent: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by group and channel, samples without it
 
     def settle(self, state: PartitionState) -> None:
         """Note how far the partition was read and what is remembered of that."""
@@ -88,12 +93,14 @@ class Intake:
         limits: Limits,
         kinds: Mapping[str, Kind] = UNTOLD,  # by group, where the operator says what its values are
         labels: Labels = AS_THEY_COME,
+        recipes: Mapping[str, Recipe] = MappingProxyType({}),  # of the groups whose samples are made of something
     ) -> None:
         self._decoder = decoder
         self._kinds, self._labels = kinds, labels
         self._groups = groups
         self._limits = limits
         self._routes: dict[Shape, Route] = {}
+        self._recipes = Recipes(recipes)
 
     def take(self, partition: TopicPartition, records: Sequence[Record], state: PartitionState) -> Taken:
         """Decode `records`, in their order; new streams get slots in the state's slabs, nothing else changes there.
@@ -118,7 +125,9 @@ class Intake:
                     self._routes.pop(shape, None)  # a flood of new streams shall not fill the memory
                 if point.time_ms > taking.watermark_ms:  # noqa: PLR1730  # `max` takes several times as long
                     taking.watermark_ms = point.time_ms
-        return taking.taken(records[-1].offset + 1)
+        taken = taking.taken(records[-1].offset + 1, self._recipes.widths(self._groups))
+        made = self._recipes.made(taken.parts, self._groups)
+        return replace(taken, parts=made.parts, joined=made.tallies, absent=made.absent)
 
     def _decode(self, record: Record, taking: _Taking) -> Sequence[Point] | Malformed:
         value = record.value
@@ -145,6 +154,7 @@ class Intake:
             return Malformed("oversized", f"the name of a stream has more than {STREAM_CHARS_MAX} characters")
         if len(self._routes) >= CACHED_STREAMS_MAX:
             self._routes.clear()
+            self._recipes.forget()
         self._routes[shape] = found
         return found
 
@@ -154,6 +164,9 @@ class Intake:
         group = next((group for group in self._groups if group.selects(told)), None)
         if group is None:
             return ()
+        recipe = self._recipes.of(group.name)
+        if recipe is not None:
+            return self._route_of(recipe, group.name, point, labels)
         labels = self._labels.of_a_stream(group.name, labels)
         if group.channels:
             wanted = [name for name in group.channels if name in point.fields]
@@ -169,6 +182,16 @@ class Intake:
             )
             for name in point.fields
         )
+
+    def _route_of(self, recipe: Recipe, group: str, point: Point, labels: Mapping[str, str]) -> Route:
+        """Find the one stream of which the point has readings."""
+        names = recipe.names(point.name, self._labels.renamed(group, labels), list(point.fields))
+        if names is None:
+            return ()
+        key = stream_key(*recipe.stream(point.name, self._labels.of_a_stream(group, labels)))
+        begins = self._begins(group, point, names)
+        told = None if begins is None else _told(self._recipes.tell(group, key, recipe.told(begins["counter"])))
+        return ((group, key, _one_object(names), told),)
 
     def _begins(self, group: str, point: Point, names: Sequence[str]) -> Begins | None:
         """Return what a stream's row begins with where it is told what its values are.
@@ -316,11 +339,11 @@ class _Taking:
         slab.retire(leaving)
         return slab.slot(key, begins)
 
-    def taken(self, next_offset: int) -> Taken:
-        """Return all that was found."""
+    def taken(self, next_offset: int, widths: Mapping[str, int]) -> Taken:
+        """Return all that was found; `widths` says how many values each group has side by side."""
         return Taken(
             parts={
-                name: _part(self._partition, self._slabs[name], found, self.watermark_ms)
+                name: _part(self._partition, (self._slabs[name], widths[name]), found, self.watermark_ms)
                 for name, found in self._gathered.items()
             },
             rejected=self._rejected,
@@ -335,8 +358,8 @@ class _Taking:
         )
 
 
-def _part(partition: TopicPartition, slab: Slab, found: Gathered, watermark_ms: int) -> Part:
-    width = slab.dtype["window"].shape[1]
+def _part(partition: TopicPartition, held: tuple[Slab, int], found: Gathered, watermark_ms: int) -> Part:
+    slab, width = held
     values = np.array(found.values, dtype=np.float64).reshape(len(found.slots), width)
     samples = Samples(
         slots=np.array(found.slots, dtype=np.intp),

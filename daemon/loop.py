@@ -237,6 +237,7 @@ class Loop:
         for partition, each in taken.items():
             for group, count in each.missing.items():
                 note(events.SamplesDropped(group, "missing", count))
+            self._tell_made(each)
             if each.unselected:
                 note(events.PointsUnselected(partition.topic, each.unselected))
         for alert in caused.alerts:
@@ -245,6 +246,16 @@ class Loop:
                     alert.group, alert.change, alert.rule, alert.alert_id, alert.stream, alert.score or 0.0
                 )
             )
+
+    def _tell_made(self, taken: Taken) -> None:
+        """Note what came of readings, and which channels the samples lack."""
+        note = self._around.note
+        for group, tally in taken.joined.items():
+            note(events.SamplesJoined(group, tally.complete, tally.incomplete))
+            for reason, count in tally.dropped():
+                note(events.SamplesDropped(group, reason, count))
+        for (group, channel), count in taken.absent.items():
+            note(events.ChannelsMissing(group, channel, count))
 
 
 def _is_behind(state: PartitionState) -> bool:

@@ -148,8 +148,23 @@ class Metrics(Enum):
         "longwatch_samples_dropped_total",
         "Well-formed samples that were left out. Many `late` or `duplicate` ones: a producer repeats itself or "
         "writes one stream to several partitions. `missing` ones hold no value at all; at a `not_finite` one the state "
-        "of its stream could not be used any more.",
+        "of its stream could not be used any more. With `join`, readings that came after their sample (`late`: raise "
+        "lateness_seconds), a second time (`duplicate`), or before the interval was known (`unmeasured`).",
         ("group", "reason"),
+    )
+    JOINED = Declared(
+        "counter",
+        "longwatch_samples_joined_total",
+        "Samples that were made of readings, with all of the group's channels or without some. Many `incomplete` ones: "
+        "raise lateness_seconds, or see which channels are missing.",
+        ("group", "outcome"),
+    )
+    CHANNELS_MISSING = Declared(
+        "counter",
+        "longwatch_channels_missing_total",
+        "Samples of several channels that came without this one; the rest of them is scored. If it rises as fast as "
+        "the group's samples, nobody sends the channel, or its name is wrong.",
+        ("group", "channel"),
     )
     FORGOTTEN = Declared(
         "counter",

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from daemon import events
 from daemon.alert_events import Group
-from daemon.engine import Part, step
+from daemon.engine import step
 from daemon.errors import BrokerUnavailable
 from daemon.intake import Taken, Takes
 from daemon.models import LiveModel, ModelStore
 from daemon.ports import Broker, Source
 from daemon.restore import Restore, RestoreSettings
+from daemon.samples import Part
 from daemon.state import PartitionState
 from daemon.types import Polled, Record, TopicPartition
 from detectors.adopt import adopt

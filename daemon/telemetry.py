@@ -15,7 +15,8 @@ from daemon import events
 from daemon.exposition import Numbers
 from daemon.logs import Budget, Log
 from daemon.metrics import Metrics
-from daemon.types import DropReason, RejectReason, TopicPartition
+from daemon.series import start_group, start_topic
+from daemon.types import TopicPartition
 
 _LINES_MAX = 30  # a minute, for each kind of event
 _DETAIL_CHARS_MAX = 300
@@ -129,6 +130,11 @@ class Telemetry:
                 return self._records_rejected(event)
             case events.SamplesDropped():
                 return self._samples_dropped(event)
+            case events.SamplesJoined():
+                return self._samples_joined(event)
+            case events.ChannelsMissing():
+                self._numbers.add(Metrics.CHANNELS_MISSING, event.count, event.group, event.channel)
+                return ()
             case events.PointsUnselected():
                 return self._points_unselected(event)
             case events.StreamsForgotten():
@@ -207,6 +213,11 @@ class Telemetry:
         self._numbers.add(Metrics.DROPPED, event.count, event.group, event.reason)
         fields = {"group": event.group, "reason": event.reason, "samples": event.count}
         yield _Line("info", "samples_dropped", fields, scarce=(event.group, event.reason), weight=event.count)
+
+    def _samples_joined(self, event: events.SamplesJoined) -> Iterable[_Line]:
+        self._numbers.add(Metrics.JOINED, event.complete, event.group, "complete")
+        self._numbers.add(Metrics.JOINED, event.incomplete, event.group, "incomplete")
+        return ()
 
     def _points_unselected(self, event: events.PointsUnselected) -> Iterable[_Line]:
         self._introduce_topic(event.topic)
@@ -351,29 +362,12 @@ class Telemetry:
             numbers.start(Metrics.TURN_SECONDS, phase)
 
     def _introduce_group(self, group: str) -> None:
-        if not self._first("group", group):
-            return
-        for metric in (Metrics.SAMPLES, Metrics.SCORE, Metrics.MODELS_REFUSED, Metrics.WITHHELD):
-            self._numbers.start(metric, group)
-        for change in _CHANGE_EVENTS:
-            for rule in ("anomaly", "guard", "silence"):
-                self._numbers.start(Metrics.ALERTS, group, change, rule)
-        for reason in get_args(DropReason):
-            self._numbers.start(Metrics.DROPPED, group, reason)
-        for why in get_args(events.ForgetReason):
-            self._numbers.start(Metrics.FORGOTTEN, group, why)
-        for outcome in get_args(events.TrainingOutcome):
-            self._numbers.start(Metrics.TRAINING_RUNS, group, outcome)
-        for cause in ("schedule", "drift"):
-            self._numbers.start(Metrics.TRAINING_CAUSES, group, cause)
+        if self._first("group", group):
+            start_group(self._numbers, group)
 
     def _introduce_topic(self, topic: str) -> None:
         if self._first("topic", topic):
-            self._numbers.start(Metrics.UNSELECTED, topic)
-            for reason in get_args(RejectReason):
-                self._numbers.start(Metrics.REJECTED, topic, reason)
-            for cause in get_args(events.GapReason):
-                self._numbers.start(Metrics.INPUT_GAPS, topic, cause)
+            start_topic(self._numbers, topic)
 
     def _first(self, kind: str, name: str) -> bool:
         new = (kind, name) not in self._known

@@ -202,7 +202,10 @@ else:
     FormatName = Literal[tuple(FORMATS)]
 """The name of a format; which there are is known when the program runs."""
 
-Channels = Annotated[tuple[Annotated[str, AfterValidator(CHANNEL)], ...], Field(strict=False)]
+ChannelName = Annotated[str, AfterValidator(CHANNEL)]
+"""A field that is scored, or of which something scored is made."""
+
+Channels = Annotated[tuple[ChannelName, ...], Field(strict=False)]
 """Fields that are scored jointly."""
 
 Selector = Annotated[

@@ -118,7 +118,7 @@ def test_where_it_takes_too_much_the_event_says_so_and_is_told_all_the_same() ->
     found = carried(openings(cut_short)[0])
     assert found.row == ""
     assert len(msgspec.json.encode(found)) < 800
-    with pytest.raises(EvidenceUnusable, match=r"the row takes 488 bytes, outputs\.alerts\.evidence_bytes_max is 200"):
+    with pytest.raises(EvidenceUnusable, match=r"the row takes 492 bytes, outputs\.alerts\.evidence_bytes_max is 200"):
         evidence.opened(found)
 
 
