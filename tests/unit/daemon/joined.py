@@ -51,20 +51,14 @@ class Selection:
         return True
 
 
-def records(readings: Sequence[Reading], first: int = 0) -> list[MemoryRecord]:
-    """Return each reading as a record by itself."""
-    return [
-        MemoryRecord(first + i, STAMP_MS, b"k", json.dumps(body).encode(), ())
-        for i, each in enumerate(readings)
-        if (
-            body := {
-                "timestamp": START_MS + each.at_ms,
-                "name": each.channel,
-                "labels": {"host": each.stream},
-                "value": each.value,
-            }
-        )
-    ]
+def records(readings: Sequence[Reading], *, are_fields: bool = False) -> list[MemoryRecord]:
+    """Return each reading as a record by itself: the one value of a metric, or one field of many."""
+    result = []
+    for offset, each in enumerate(readings):
+        body: dict[str, object] = {"timestamp": START_MS + each.at_ms, "labels": {"host": each.stream}}
+        body |= {"values": {each.channel: each.value}} if are_fields else {"name": each.channel, "value": each.value}
+        result.append(MemoryRecord(offset, STAMP_MS, b"k", json.dumps(body).encode(), ()))
+    return result
 
 
 class Partition:
@@ -73,6 +67,7 @@ class Partition:
     def __init__(
         self, recipe: Recipe, settings: DetectorSettings, streams_max: int = 100, evict_after_ms: int = 0
     ) -> None:
+        self.takes_fields = recipe.join is None
         self.group = Group("all", Detector(settings))
         self.layouts = {"all": GroupLayout(layout(settings, recipe.fields()), streams_max, evict_after_ms)}
         keys = Labels(groups={"all": Labelling(by=("host",))})
@@ -151,7 +146,7 @@ def in_pieces(
     made: Partition, readings: Sequence[Reading], at: Sequence[int] = (), die_at: Sequence[int] = ()
 ) -> Partition:
     """Take the readings in polls that are cut `at` these; after some of the polls the process dies."""
-    given = records(readings)
+    given = records(readings, are_fields=made.takes_fields)
     cuts = sorted({each for each in (*at, *die_at) if 0 < each < len(given)})
     for begin, end in pairwise([0, *cuts, len(given)]):
         made.poll(given[begin:end], write=begin % 2 == 0)
