@@ -25,6 +25,7 @@ from daemon.ports import Broker
 from daemon.recipe import Recipe
 from daemon.state import GroupLayout
 from daemon.types import TopicSpec
+from daemon.wanted import Wanted
 from detectors.drift import DriftLimits
 from detectors.scoring import Detector
 
@@ -107,8 +108,13 @@ def layouts(config: Config) -> dict[str, GroupLayout]:
 
 def intake(config: Config) -> Intakes:
     """Return what turns records into samples, topic by topic."""
-    feeds = [(feed, _intake(config, feed)) for feed in config.input.every_feed()]
-    return Intakes({topic: each for feed, each in feeds for topic in feed.topics})
+    return Intakes([(Wanted.of(feed.topics), _intake(config, feed)) for feed in config.input.every_feed()])
+
+
+def topics(config: Config, broker: Broker) -> tuple[str, ...]:
+    """Return the topics that are read, as the cluster stands now. Raises BrokerUnavailable."""
+    wanted = config.wanted()
+    return wanted.among(broker.topics()) if wanted.patterns else wanted.named
 
 
 def _intake(config: Config, feed: FeedConfig) -> Intake:
@@ -146,7 +152,7 @@ class Selection:
 
 def prepare_topics(config: Config, broker: Broker) -> None:
     """Create or check every topic that the daemon writes. Raises BrokerUnavailable, TopicMismatch."""
-    missing = [topic for topic in config.input.every_topic() if broker.partitions(topic) is None]
+    missing = [topic for topic in config.wanted().named if broker.partitions(topic) is None]
     if missing:
         raise BrokerUnavailable(f"input topic {', '.join(missing)} does not exist yet: waiting for it")
     prepare_own_topics(config, broker)
@@ -159,7 +165,7 @@ def prepare_own_topics(config: Config, broker: Broker) -> None:
     partitions would change the order, so that they stay as wide as they were made.
     Raises BrokerUnavailable, TopicMismatch.
     """
-    widest = max((broker.partitions(topic) or 1) for topic in config.input.every_topic())
+    widest = max((broker.partitions(topic) or 1 for topic in topics(config, broker)), default=1)
     outputs = config.outputs
     state = {**LARGE_MESSAGES, "min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"}
     broker.ensure(TopicSpec(config.state.topic, widest, compacted=True, config=state, growable=True))

@@ -61,6 +61,24 @@ class SamplesDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamsSpread:
+    """Streams came in one partition that another one of their topic has, too."""
+
+    topic: str
+    group: str
+    count: int
+    stream: str  # one of them
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsFound:
+    """These topics are read; the `new` ones matched a pattern and were not read before."""
+
+    topics: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SamplesJoined:
     """Readings became samples."""
 
@@ -256,6 +274,8 @@ Event = (
     | TurnFailed
     | RecordsRejected
     | SamplesDropped
+    | StreamsSpread
+    | TopicsFound
     | SamplesJoined
     | ChannelsMissing
     | PointsUnselected

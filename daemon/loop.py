@@ -15,6 +15,7 @@ from daemon.errors import BrokerUnavailable, InputUnusable, TransactionFailed
 from daemon.intake import Taken, Takes
 from daemon.partitions import Partitions, settle
 from daemon.ports import Source, Writer
+from daemon.spread import newcomers, spread
 from daemon.state import GroupLayout, PartitionState
 from daemon.types import Outgoing, Polled, TopicPartition
 
@@ -90,9 +91,13 @@ class Loop:
         taken = self._take(polled)
         caused = step(partitions.batch(list(taken.values()), partitions.states))
         stepped_at = clock()
+        states = partitions.states
+        found = list(spread({partition: newcomers(states[partition]) for partition in taken}, states))
         if self._commit(polled, taken, caused):
             times = (polled_at - started, stepped_at - polled_at, clock() - stepped_at)
             self._tell(polled, taken, caused, times)
+            for each in found:
+                self._around.note(each)
         self._around.after_turn(clock())
 
     def drain(self) -> None:

@@ -39,6 +39,18 @@ class Metrics(Enum):
         "Kafka messages read in committed turns. If it stands still while producers write, look at "
         "longwatch_lag_records and at failed turns.",
     )
+    TOPICS = Declared(
+        "gauge",
+        "longwatch_input_topics",
+        "Topics that are read, by name or by a pattern. Is one missed, see whether the pattern is of its whole name.",
+    )
+    SPREAD = Declared(
+        "counter",
+        "longwatch_streams_spread_total",
+        "Streams seen on a second partition of their topic by this member (1000 new ones a turn are looked at). Their "
+        "producer sends no key: give it one, or each partition scores a part of the stream.",
+        ("topic", "group"),
+    )
     SAMPLES = Declared(
         "counter",
         "longwatch_samples_total",

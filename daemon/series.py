@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final, get_args
 
 from daemon import events
@@ -11,6 +13,23 @@ from daemon.types import DropReason, RejectReason
 
 CHANGES: Final = ("open", "update", "close")
 RULES: Final = ("anomaly", "guard", "silence")
+
+
+def start_process(numbers: Numbers, config_checksum: str) -> None:
+    """Begin every series that the process itself has."""
+    numbers.tell(Metrics.BUILD_INFO, _installed("longwatch"), platform.python_version(), _installed("torch"))
+    if config_checksum:
+        numbers.tell(Metrics.CONFIG_INFO, config_checksum)
+    numbers.set(Metrics.READY, 0)
+    for state in ("assigned", "restoring"):
+        numbers.set(Metrics.PARTITIONS, 0, state)
+    for outcome in ("committed", "failed"):
+        numbers.start(Metrics.TURNS, outcome)
+        numbers.start(Metrics.TRANSACTIONS, outcome)
+    for inquiry in get_args(events.InquiryOutcome):
+        numbers.start(Metrics.INQUIRIES, inquiry)
+    for phase in ("poll", "step", "commit"):
+        numbers.start(Metrics.TURN_SECONDS, phase)
 
 
 def start_group(numbers: Numbers, group: str) -> None:
@@ -37,3 +56,10 @@ def start_topic(numbers: Numbers, topic: str) -> None:
         numbers.start(Metrics.REJECTED, topic, reason)
     for cause in get_args(events.GapReason):
         numbers.start(Metrics.INPUT_GAPS, topic, cause)
+
+
+def _installed(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"

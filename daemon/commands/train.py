@@ -225,7 +225,7 @@ def from_topics(config: Config, group: GroupConfig, broker: Broker, arguments: T
     """
     partitions = [
         TopicPartition(topic, number)
-        for topic in config.input.every_topic()
+        for topic in assembly.topics(config, broker)
         for number in range(broker.partitions(topic) or 0)
     ]
     gatherer = Gatherer(assembly.intake(config), group.name, assembly.layouts(config)[group.name])
