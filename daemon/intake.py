@@ -123,6 +123,7 @@ class Intake:
                 if problem is not None:
                     taking.refuse(record, problem)
                     self._routes.pop(shape, None)  # a flood of new streams shall not fill the memory
+                    self._recipes.forget(() if isinstance(route, Malformed) else [each[:2] for each in route])
                 if point.time_ms > taking.watermark_ms:  # noqa: PLR1730  # `max` takes several times as long
                     taking.watermark_ms = point.time_ms
         taken = taking.taken(records[-1].offset + 1, self._recipes.widths(self._groups))
@@ -154,7 +155,7 @@ class Intake:
             return Malformed("oversized", f"the name of a stream has more than {STREAM_CHARS_MAX} characters")
         if len(self._routes) >= CACHED_STREAMS_MAX:
             self._routes.clear()
-            self._recipes.forget()
+            self._recipes.forget_all()
         self._routes[shape] = found
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -117,8 +117,13 @@ class Recipes:
         of_group[key] = tuple(new or old for new, old in zip(codes, before, strict=True))
         return of_group[key]
 
-    def forget(self) -> None:
-        """Forget what was told; the next records tell it again."""
+    def forget(self, streams: Iterable[tuple[str, str]]) -> None:
+        """Forget what was told of streams, each its group and key; their next records tell it again."""
+        for group, key in streams:
+            self._told.get(group, {}).pop(key, None)
+
+    def forget_all(self) -> None:
+        """Forget what was told of every stream."""
         self._told.clear()
 
     def made(self, parts: Mapping[str, Part], groups: Sequence[Group]) -> Made:

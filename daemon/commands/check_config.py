@@ -60,6 +60,8 @@ def _described(group: GroupConfig) -> str:
     chosen = ", ".join(str(each) for each in group.select) or "every stream"
     channels = ", ".join(group.channels) or "each field by itself"
     threshold = " ".join(f"{value}" for value in group.threshold.model_dump().values())
+    if group.join is not None:
+        channels += f" (joined by {group.join.channel})"
     parts = [f"{group.name}: {chosen}", channels, f"threshold {threshold}", f"severity {group.alert.severity}"]
     if group.maintenance:
         parts.append(f"windows of maintenance: {len(group.maintenance)}")

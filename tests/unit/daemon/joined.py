@@ -22,6 +22,7 @@ from daemon.state import GroupLayout, Pages, PartitionState, flush, mark_flushed
 from daemon.types import TopicPartition
 from detectors.scoring import Detector
 from detectors.settings import DetectorSettings
+from tests.conformance.feed import EVIDENCE_BYTES_MAX
 from tests.conformance.feed import START_MS as SOME_MS
 
 START_MS = SOME_MS - SOME_MS % 420_000  # where a step of the grid begins, whatever its interval
@@ -68,7 +69,7 @@ class Partition:
         self, recipe: Recipe, settings: DetectorSettings, streams_max: int = 100, evict_after_ms: int = 0
     ) -> None:
         self.takes_fields = recipe.join is None
-        self.group = Group("all", Detector(settings))
+        self.group = Group("all", Detector(settings), evidence_bytes_max=EVIDENCE_BYTES_MAX)
         self.layouts = {"all": GroupLayout(layout(settings, recipe.fields()), streams_max, evict_after_ms)}
         keys = Labels(groups={"all": Labelling(by=("host",))})
         chosen = [Selection(recipe.channels)]
