@@ -25,7 +25,8 @@ class JoinConfig(Section):
     """The grid of event time, counted from 1970. `auto` learns it for each stream from the first readings of its most
     frequent channel, which are then not scored."""
     lateness_seconds: float = Field(default=5.0, ge=0, le=86400)
-    """How long after its interval a sample waits for channels that are missing, unless it is complete before."""
+    """How long after its interval a sample waits for channels that are missing, unless it is complete before; of an
+    interval that is learnt, three times that at most."""
     several: Several = "first"
     """What counts where a channel has several readings in one interval. Only with `first` is a sample complete, and
     scored at once, as soon as it has every channel."""

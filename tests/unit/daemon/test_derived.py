@@ -119,7 +119,8 @@ def test_how_polls_cut_the_input_and_deaths_change_nothing(
         readings.append(Reading(stream, channel, max(at, 0) * 1000, float(value)))
     whole = in_pieces(Partition(made, settled), readings)
     pieces = in_pieces(Partition(made, settled), readings, cuts, deaths)
-    assert pieces.samples == whole.samples != {}
+    assert pieces.samples == whole.samples
+    assert joins or whole.samples
     assert pieces.told() == whole.told()
     np.testing.assert_equal(pieces.rows(), whole.rows())
 

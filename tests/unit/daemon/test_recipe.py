@@ -25,6 +25,7 @@ from daemon.tables import Table
 from daemon.types import Outgoing, TopicPartition, TopicSpec
 from detectors import scaling
 from detectors.dayzero import day_zero
+from detectors.network import use_threads
 from detectors.settings import DetectorSettings
 from tests.conformance.feed import settings_of
 from tests.unit.daemon.joined import HERE, START_MS, Partition, Reading, Selection, in_pieces, records
@@ -58,6 +59,7 @@ def readings(count: int = 80) -> list[Reading]:
 
 
 def scored(cuts: Sequence[int] = ()) -> Partition:
+    use_threads(1)  # as the daemon does
     told = group()
     recipe = told.recipe()
     assert recipe is not None
