@@ -37,8 +37,10 @@ START_MS = 1_700_000_000_000
 INTERVAL_MS = 10_000
 WRITE_RECORDS = 20_000
 MANY = 100  # samples in a record that holds many
+HOSTS = 25  # in a partition, each with so many streams: a turn brings few samples of each of many
 LOOK_SECONDS = 0.05
 SCORED_SECONDS_MAX = 600.0
+HELD_SECONDS_MAX = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,22 @@ class Input:
         self._broker.publish(held)
         return Topic(topic, count, count * in_a_record)
 
+    def held_back(self, topic: Topic, records: Iterator[tuple[int, bytes]]) -> Callable[[], None]:
+        """Write records behind a topic's that nobody who reads committed ones sees; return what lets them be seen."""
+        settings = replace(self._settings, transaction_timeout_seconds=HELD_SECONDS_MAX)
+        producer = client.producer(settings, uuid.uuid4().hex)
+        producer.init_transactions()
+        producer.begin_transaction()
+        for partition, value in records:
+            producer.send(topic.name, value=value, key=None, headers=[], partition=partition)
+        producer.flush(HELD_SECONDS_MAX)
+
+        def let_go() -> None:
+            producer.commit_within(HELD_SECONDS_MAX)
+            producer.close(HELD_SECONDS_MAX)
+
+        return let_go
+
     def polled(self, topic: Topic, which: Client) -> float:
         """Read a topic through the daemon's own source on one of the clients; return processor seconds a sample."""
         broker = broker_class(which)(replace(self._settings, group_id=uuid.uuid4().hex))
@@ -106,9 +124,9 @@ class Input:
         return took / topic.samples
 
 
-def singles(streams: int, samples: int) -> Iterator[tuple[int, bytes]]:
-    """Yield so many samples of each stream, one in a record."""
-    for count in range(samples):
+def singles(streams: int, samples: int, first: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Yield so many samples of each stream, the `first` one first, one in a record."""
+    for count in range(first, first + samples):
         for number in range(streams):
             value = 50.0 + (number * 7 + count * 13) % 101 / 10
             body = f'{{"timestamp":{START_MS + count * INTERVAL_MS},"name":"load","labels":{{"host":"web-{number}"}}'
@@ -116,16 +134,15 @@ def singles(streams: int, samples: int) -> Iterator[tuple[int, bytes]]:
 
 
 def many(name: str, records: int, in_a_record: int) -> Iterator[tuple[int, bytes]]:
-    """Yield records of a format with so many samples each, always of the same streams in a partition."""
+    """Yield records of a format with so many samples each, of the same streams in a partition again and again."""
     write = dict(WRITERS[name])[1 if in_a_record == 1 else max(dict(WRITERS[name]))]
-    for at in range(records):
-        turn, number = divmod(at, PARTITIONS)
-        cpus = [f"cpu{turn % MANY}"] if in_a_record == 1 else [f"cpu{i}" for i in range(in_a_record)]
-        moment = START_MS // 1000 + (turn // MANY if in_a_record == 1 else turn) * 10
-        samples = [
-            Sample(f"web-{number}", cpu, moment, 50.0 + (turn * 13 + i) % 101 / 10) for i, cpu in enumerate(cpus)
-        ]
-        yield number, write(samples)
+    for record in range(records):
+        turn, number = divmod(record, PARTITIONS)
+        turn, first = divmod(turn, MANY) if in_a_record == 1 else (turn, 0)
+        count, host = divmod(turn, HOSTS)
+        moment, name = START_MS // 1000 + count * 10, f"web-{number}-{host}"
+        cpus = range(first, first + in_a_record)
+        yield number, write([Sample(name, f"cpu{i}", moment, 50.0 + (turn * 13 + i) % 101 / 10) for i in cpus])
 
 
 class Pipeline:
@@ -135,6 +152,7 @@ class Pipeline:
         told = {"input": {"format": form}, "groups": [{"name": "all", "max_streams": streams_max, **(group or {})}]}
         config = loads(json.dumps(told), "bench.yaml", {})
         settings = config.groups[0].detector()
+        self._topic = TopicPartition(config.input.every_topic()[0], 0)
         self._layouts, self._intake = assembly.layouts(config), assembly.intake(config)
         self._group = Group("all", Detector(settings, network(settings), "model"))
         self.states: dict[TopicPartition, PartitionState] = {}
@@ -144,7 +162,7 @@ class Pipeline:
         state = self.states.get(partition)
         if state is None:
             state = self.states[partition] = PartitionState.empty(self._layouts, 0)
-        taken = self._intake.take(partition, records, state)
+        taken = self._intake.take(self._topic._replace(partition=partition.partition), records, state)
         assert not taken.rejected, taken.rejected[0]
         settle(state, taken, step([(self._group, [taken.parts["all"]])]).deltas)
 
@@ -157,14 +175,23 @@ class Cost:
     seconds: float
 
 
-def daemon_cost(feed: Input, topic: Topic, warm_samples: int, folder: Path, workers: int = 1) -> Cost:
-    """Let a daemon score a topic and return what a sample took, after so many that only fill its state.
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a daemon is given: a topic, samples of it that only fill its state, and perhaps what it sees after them."""
+
+    topic: Topic
+    warm_samples: int
+    let_go: Callable[[], None] = lambda: None
+
+
+def daemon_cost(feed: Input, load: Load, folder: Path, workers: int = 1) -> Cost:
+    """Let a daemon score a topic and return what a sample took, after those that only fill its state.
 
     It runs with the shipped settings: state pages, alerts, notable scores, metrics, logs.
     """
     port, group = free_port(), uuid.uuid4().hex[:8]
     config, log = folder / f"{group}.yaml", folder / f"{group}.log"
-    told = {**_settings(feed.bootstrap, topic.name, group, port), "workers": workers}
+    told = {**_settings(feed.bootstrap, load.topic.name, group, port), "workers": workers}
     config.write_text(json.dumps(told), encoding="utf-8")
     with DaemonChild([sys.executable, "-m", "daemon", "run", str(config)], log) as daemon:
         begun: tuple[float, float, float] | None = None
@@ -172,9 +199,10 @@ def daemon_cost(feed: Input, topic: Topic, warm_samples: int, folder: Path, work
         while time.monotonic() < give_up:
             daemon.check()
             done, used = read_page(port).get("longwatch_samples_total", 0.0), _processor_seconds(daemon.pid)
-            if begun is None and done >= warm_samples:
+            if begun is None and done >= load.warm_samples:
                 begun = done, used, time.perf_counter()
-            if begun is not None and done >= topic.samples:
+                load.let_go()
+            if begun is not None and done >= load.topic.samples:
                 scored = done - begun[0]
                 return Cost((used - begun[1]) / scored, (time.perf_counter() - begun[2]) / scored)
             pause.wait(LOOK_SECONDS)

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file, too
 
 from benchmarks import restore
-from benchmarks.consumed import MANY, Input, Pipeline, daemon_cost, many, singles
+from benchmarks.consumed import MANY, Input, Load, Pipeline, daemon_cost, many, singles
 from benchmarks.step import Bed, Case, network, products, seconds, settings_of, told, write
 from daemon.allocator import keep_freed_memory
 from daemon.embedded import broker_at
@@ -132,13 +132,16 @@ def bytes_of(readout: Readout, hidden: int, streams: int) -> float:
 
 def of_the_client(plan: Plan, feed: Input, folder: Path) -> Iterator[Row]:
     """Yield what the daemon costs beside a bare poll of the same topic."""
-    streams, samples = plan.daemon_streams, 4
-    topic = feed.filled("singles", singles(streams, samples))
-    feed.read(topic)  # what the first read of all costs is nobody's
+    streams, samples = plan.daemon_streams, 6
     values, bare = [], []
-    for _ in range(plan.repeats):
-        bare.append(feed.read(topic))
-        values.append(daemon_cost(feed, topic, streams, folder).processor_seconds / bare[-1])
+    for i in range(plan.repeats + 1):
+        topic = feed.filled(f"singles-{i}", singles(streams, 1))
+        let_go = feed.held_back(topic, singles(streams, samples - 1, 1))
+        whole = replace(topic, records=streams * samples, samples=streams * samples)
+        cost = daemon_cost(feed, Load(whole, streams, let_go), folder)
+        if i:  # what the first read of all costs is nobody's
+            bare.append(feed.read(whole))
+            values.append(cost.processor_seconds / bare[-1])
     told_bare = f"poll() alone: {statistics.median(bare) * 1e6:.1f} microseconds"
     name = f"processor seconds a sample, the daemon over a bare poll() of the topic: {streams:,} streams ({told_bare})"
     yield Row(name, values, 1.3, is_limit=True)
@@ -150,7 +153,7 @@ def of_cores(plan: Plan, feed: Input, folder: Path) -> Iterator[Row]:
     topic = feed.filled("cores", singles(streams, 12))
     values = []
     for _ in range(plan.repeats):
-        one, two = (daemon_cost(feed, topic, 2 * streams, folder, workers).seconds for workers in (1, 2))
+        one, two = (daemon_cost(feed, Load(topic, 2 * streams), folder, workers).seconds for workers in (1, 2))
         values.append(one / two)
     yield Row(f"samples a second: two workers over one, {streams:,} streams", values, 1.6)
 
@@ -166,7 +169,7 @@ def of_the_other_client(plan: Plan, feed: Input) -> Iterator[Row]:
 def of_batches(plan: Plan, feed: Input) -> Iterator[Row]:
     """Yield how many more samples a second go through when a record holds many."""
     for form in ("telegraf_json", "otlp_proto"):
-        one = feed.filled(f"{form}-1", many(form, 40_000, 1))
+        one = feed.filled(f"{form}-1", many(form, 1000 * MANY, 1))
         lots = feed.filled(f"{form}-{MANY}", many(form, 1000, MANY), MANY)
         values = []
         for i in range(plan.repeats + 1):

@@ -19,6 +19,7 @@ import numpy as np
 
 from daemon.errors import StateUnusable
 from daemon.events import StreamState
+from daemon.places import Places
 from daemon.types import Outgoing, Record, TopicPartition
 from detectors.slab import Slab
 
@@ -71,6 +72,7 @@ class PartitionState:
     rejected_run: int = 0  # records in a row, up to the last one, that could not be used
     flushed_offset: int | None = None  # where the manifest stands
     topic_id: str = ""  # of the input topic that all of it comes from
+    places: Places = field(default_factory=Places)  # of its points, found anew after a restore
 
     @classmethod
     def empty(cls, layouts: Mapping[str, GroupLayout], next_offset: int) -> PartitionState:

@@ -94,6 +94,10 @@ class Slab:
         """Return the keys of the first streams by their slots, at most so many."""
         return [key for key in self.keys[:count_max] if key != FREE]
 
+    def held(self, key: str) -> int | None:
+        """Return the slot of a stream, also of one that has had no row yet."""
+        return self._slot_of.get(key)
+
     def retire(self, slot: int) -> None:
         """Let the stream at `slot` give way: its key is not known any more, its row stays until a delta frees it."""
         del self._slot_of[self.keys[slot]]

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
+from daemon.formats.columns import Columns, Head, each_one, points
 from daemon.formats.definition import Definition, Example
 from daemon.formats.options import Options
 from daemon.formats.point import DETAIL_CHARS_MAX, Malformed, Point, gathered, numbers, stamp
+
+NOWHEN: Final = -2
+_NAME: Final = rb"[^ ,=\n]+"
+_NUMBER: Final = rb"-?[0-9]{1,15}(?:i|\.[0-9]{1,15})?"
+_FIELD: Final = re.compile(b"(%b)=(%b)" % (_NAME, _NUMBER))
+_FIELDS: Final = b"%b=%b(?:,%b=%b)*" % (_NAME, _NUMBER, _NAME, _NUMBER)
+_LINE: Final = re.compile(rb"(?m)^([^ #\n][^ \n]*) (%b) ([0-9]{1,19})$" % _FIELDS)
 
 
 class InfluxFormat:
@@ -22,6 +31,42 @@ class InfluxFormat:
 
     def decode(self, value: bytes) -> Sequence[Point] | Malformed:
         """Return the record's points, or why there are none."""
+        return points(self, value) or self._read(value)
+
+    def cut(self, value: bytes, into: Columns) -> bool:
+        """Append the record's points; False when a line holds anything but tags and plain numbers."""
+        if b'"' in value or b"\\" in value:
+            return False
+        lines = value.strip(b"\n").count(b"\n") + 1
+        seen = _LINE.findall(value)
+        times_ms = {told: self._time_ms(told) for told in {each[-1] for each in seen}}
+        if len(seen) < lines or NOWHEN in times_ms.values():
+            return False
+        for series, fields, told in seen:
+            named = _FIELD.findall(fields)
+            into.keys.append((series, *[name for name, _ in named]))
+            into.numbers += [float(number.removesuffix(b"i")) for _, number in named]
+            into.times_ms.append(times_ms[told])
+        return True
+
+    def _time_ms(self, told: bytes) -> int:
+        moment = stamp(int(told), self._options)
+        return NOWHEN if isinstance(moment, Malformed) else moment
+
+    def cut_ones(self, values: Sequence[bytes], into: Columns) -> bool:
+        """Append the points of records that hold one number each; False when one of them does not."""
+        return each_one(self, values, into)
+
+    def head(self, key: Any) -> Head | None:
+        """Return measurement, tags and fields that a key stands for, as the library reads them."""
+        series, *names = key
+        found = self._read(series + b" " + b",".join(name + b"=1" for name in names) + b" 1000000000000000000")
+        if isinstance(found, Malformed) or len(found) != 1 or len(found[0].fields) != len(names):
+            return None
+        return Head(found[0].name, found[0].labels, tuple(found[0].fields))
+
+    def _read(self, value: bytes) -> Sequence[Point] | Malformed:
+        """Return what the library reads."""
         try:
             text = value.decode()
         except UnicodeDecodeError as error:

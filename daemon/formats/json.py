@@ -11,16 +11,18 @@ from typing import Any
 
 import msgspec
 
+from daemon.formats.columns import APART, Columns, Head, json_head, json_key, points
 from daemon.formats.definition import Definition, Example
 from daemon.formats.options import FieldPaths, Options
 from daemon.formats.point import NO_TIME, Malformed, Point, gathered, loads, numbers, stamp, text_labels, time_ms
 
 EMPTY = "an empty array"
+VALUE = "value"
 _Decoder = msgspec.json.Decoder[Any]
 
 
 class JsonFormat:
-    """Decodes JSON records. The common shape goes through a typed decoder, everything else is looked at closely."""
+    """Decodes JSON records. The common shapes are cut by a typed decoder, everything else is looked at closely."""
 
     def __init__(self, options: Options | None = None) -> None:
         self._options = options or Options()
@@ -30,23 +32,68 @@ class JsonFormat:
 
     def decode(self, value: bytes) -> Sequence[Point] | Malformed:
         """Return the record's points, or why there are none."""
-        if self._fast is not None:
-            one, many = self._fast
-            try:
-                return self._many(value, many) if value[:1] == b"[" else [self._plain(one.decode(value))]
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotPlain):
-                pass
-        return self._slow(value)
+        return points(self, value) or self._slow(value)
 
-    def _many(self, value: bytes, many: _Decoder) -> list[Point] | Malformed:
-        seen = many.decode(value)
-        return gathered(map(self._plain, seen)) if seen else Malformed("empty", EMPTY)
+    def cut(self, value: bytes, into: Columns) -> bool:
+        """Append the record's points; False when it is none of the common shapes."""
+        if self._fast is None:
+            return False
+        one, many = self._fast
+        try:
+            if value[:1] != b"[":
+                return self._append(one.decode(value), into)
+            seen = many.decode(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return False
+        found = Columns()
+        if not seen or not (self._alike(seen, found) or self._each(seen, found)):
+            return False
+        into.extend(found)
+        return True
 
-    def _plain(self, seen: Any) -> Point:
+    def cut_ones(self, values: Sequence[bytes], into: Columns) -> bool:
+        """Append the points of records that hold one value each; False when one of them does not."""
+        if self._fast is None:
+            return False
+        decode = self._fast[0].decode
+        try:
+            return self._alike([decode(value) for value in values], into)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return False
+
+    def _alike(self, seen: Sequence[Any], into: Columns) -> bool:
+        """Append points that all have one value and a time; False, and nothing appended, when one has not."""
+        numbers = [each.value for each in seen]
+        if None in numbers or self._unit is None or not into.stamp([each.timestamp for each in seen], self._unit):
+            return False
+        into.numbers += numbers
+        into.keys += [APART.join((each.name, each.labels)) for each in seen]
+        return True
+
+    def _each(self, seen: Sequence[Any], into: Columns) -> bool:
+        return all(self._append(each, into) for each in seen)
+
+    def _append(self, seen: Any, into: Columns) -> bool:
         moment = NO_TIME if self._unit is None else time_ms(seen.timestamp, self._unit)
-        if isinstance(moment, Malformed) or seen.value is None:
-            raise _NotPlain
-        return Point(seen.name, seen.labels, moment, {"value": seen.value})
+        if type(moment) is not int:
+            return False
+        key = json_key(seen.name, seen.labels)
+        if seen.value is not None:
+            into.keys.append(key)
+            into.numbers.append(seen.value)
+        else:
+            several = getattr(seen, "values", None)
+            if not several:
+                return False
+            into.keys.append((key, *several))
+            into.numbers.extend(several.values())
+        into.times_ms.append(moment)
+        return True
+
+    def head(self, key: Any) -> Head | None:
+        """Return name, labels and fields that a key stands for."""
+        told, *fields = key if isinstance(key, tuple) else (key, VALUE)
+        return json_head(told, fields)
 
     def _slow(self, value: bytes) -> list[Point] | Malformed:
         """Decode with care, to tell what exactly is wrong or to find the parts elsewhere."""
@@ -95,21 +142,19 @@ class JsonFormat:
         return numbers(several)
 
 
-class _NotPlain(Exception):
-    """The record has another shape than the typed decoder's."""
-
-
 def _typed_decoders(paths: FieldPaths) -> tuple[_Decoder, _Decoder] | None:
-    names = {"timestamp": paths.timestamp, "name": paths.name, "value": paths.value}
-    if not isinstance(paths.labels, str) or any("." in path for path in (*names.values(), paths.labels)):
+    told = {name: getattr(paths, name) for name in ("timestamp", "name", "labels", "value", "values")}
+    if not isinstance(paths.labels, str) or any("." in told[name] for name in ("timestamp", "name", "labels", "value")):
         return None
     parts: list[tuple[str, Any, Any]] = [
         ("timestamp", int | float | str | None, None),
         ("value", float | None, None),
-        ("name", str, ""),
-        ("labels", dict[str, str], msgspec.field(default_factory=dict)),
+        ("name", msgspec.Raw, msgspec.Raw()),
+        ("labels", msgspec.Raw, msgspec.Raw()),
     ]
-    shape = msgspec.defstruct("PlainRecord", parts, rename={**names, "labels": paths.labels}, gc=False)
+    if isinstance(paths.values, str) and "." not in paths.values:
+        parts.append(("values", dict[str, float] | None, None))
+    shape = msgspec.defstruct("PlainRecord", parts, rename=told, gc=False)
     return msgspec.json.Decoder(shape), msgspec.json.Decoder(list[shape])  # type: ignore[valid-type]  # made just now
 
 

@@ -6,11 +6,13 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from daemon.formats import otlp_cut
+from daemon.formats.columns import Columns, Head, each_one, points
 from daemon.formats.definition import Definition, Example
 from daemon.formats.options import Options
 from daemon.formats.otlp import Reading, Walk
 from daemon.formats.otlp_json import example_points, example_refusals
-from daemon.formats.point import DETAIL_CHARS_MAX, Malformed, Point
+from daemon.formats.point import DETAIL_CHARS_MAX, NO_TIME, Malformed, Point
 
 
 class OtlpProtoFormat:
@@ -19,12 +21,39 @@ class OtlpProtoFormat:
     def __init__(self, options: Options) -> None:
         from google.protobuf.message import DecodeError
 
+        self._is_untimed = options.source == "record"
         self._walk = Walk(Reading(_number, _plain, _data, _optional), options)
         self._error: type[Exception] = DecodeError
         self._parse: Callable[[bytes], Any] = _messages().MetricsData.FromString
 
     def decode(self, value: bytes) -> Sequence[Point] | Malformed:
         """Return the record's points, or why there are none."""
+        return points(self, value) or self._read(value)
+
+    def cut(self, value: bytes, into: Columns) -> bool:
+        """Append the record's points; False when they are not all of gauges and sums."""
+        found = Columns()
+        if not otlp_cut.cut(value, found):
+            return False
+        if self._is_untimed:
+            found.times_ms = [NO_TIME] * len(found.times_ms)
+        into.extend(found)
+        return True
+
+    def cut_ones(self, values: Sequence[bytes], into: Columns) -> bool:
+        """Append the points of records that hold one each; False when one of them does not."""
+        return each_one(self, values, into)
+
+    def head(self, key: Any) -> Head | None:
+        """Return what a key stands for, as the library reads it."""
+        found = self._read(otlp_cut.joined(key))
+        if isinstance(found, Malformed) or [each.fields for each in found] != [{"value": 1.0}]:
+            return None
+        name, labels, time_ms, fields, kinds, unit = found[0]
+        return Head(name, labels, tuple(fields), kinds, unit) if time_ms in (1, NO_TIME) else None
+
+    def _read(self, value: bytes) -> Sequence[Point] | Malformed:
+        """Return what the library reads."""
         try:
             seen = self._parse(value)
         except self._error as error:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, Final
 
+from daemon.formats import remote_write_cut
 from daemon.formats.buckets import summary
+from daemon.formats.columns import Columns, Head, each_one, points
 from daemon.formats.definition import Definition, Example
 from daemon.formats.options import Options
-from daemon.formats.point import DETAIL_CHARS_MAX, UNTOLD, Kind, Malformed, Point, fixed_stamp, gathered, known
+from daemon.formats.point import DETAIL_CHARS_MAX, NO_TIME, UNTOLD, Kind, Malformed, Point, fixed_stamp, gathered, known
 
 MESSAGE_BYTES_MAX: Final = 32 * 1024 * 1024  # after decompression
 GROWTH_MAX: Final = 22  # Snappy's largest copy makes 64 bytes of 3; who claims more only wants the memory
@@ -53,13 +55,50 @@ class RemoteWriteFormat:
 
     def decode(self, value: bytes) -> Sequence[Point] | Malformed:
         """Return the record's points, or why there are none."""
+        return points(self, value) or self._read(value)
+
+    def cut(self, value: bytes, into: Columns) -> bool:
+        """Append the record's points; False when they are not all of samples."""
+        found = Columns()
         try:
             bare = self._bare(value)
-            seen = self._request(bare)
+        except _TooLarge:
+            return False
+        except self._errors:
+            return False
+        if not remote_write_cut.cut(bare, found):
+            return False
+        if self._options.source == "record":
+            found.times_ms = [NO_TIME] * len(found.times_ms)
+        into.extend(found)
+        return True
+
+    def cut_ones(self, values: Sequence[bytes], into: Columns) -> bool:
+        """Append the points of records that hold one each; False when one of them does not."""
+        return each_one(self, values, into)
+
+    def head(self, key: Any) -> Head | None:
+        """Return what a key stands for, as the library reads it."""
+        try:
+            found = self._understood(remote_write_cut.joined(key))
+        except self._errors:
+            return None
+        if isinstance(found, Malformed) or [each.fields for each in found] != [{"value": 1.0}]:
+            return None
+        name, labels, _, fields, kinds, unit = found[0]
+        return Head(name, labels, tuple(fields), kinds, unit)
+
+    def _read(self, value: bytes) -> Sequence[Point] | Malformed:
+        """Return what the library reads."""
+        try:
+            return self._understood(self._bare(value))
         except _TooLarge:
             return Malformed("oversized", f"more than {MESSAGE_BYTES_MAX} bytes after decompression")
         except self._errors as error:
             return Malformed("undecodable", f"expected a WriteRequest ({self._told()}): {error}"[:DETAIL_CHARS_MAX])
+
+    def _understood(self, bare: bytes) -> Sequence[Point] | Malformed:
+        seen = self._request(bare)
         if seen.symbols or seen.timeseries_v2:
             return Malformed("undecodable", "remote write 2 is not read: let the producer send version 1")
         if bare and not seen.timeseries and not seen.metadata:  # Telegraf sends metrics that are all text as nothing

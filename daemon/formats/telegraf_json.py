@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import msgspec
 
+from daemon.formats.columns import APART, Columns, Head, json_head, json_key, points
 from daemon.formats.definition import Definition, Example
 from daemon.formats.options import Options
 from daemon.formats.point import Malformed, Point, gathered, loads, number, stamp, text_labels
 
 
 class _Metric(msgspec.Struct, gc=False):
-    name: str
+    name: msgspec.Raw
     fields: dict[str, float | bool | str]
     timestamp: int | float | str
-    tags: dict[str, str] = {}
+    tags: msgspec.Raw = msgspec.Raw()
 
 
 class _Plain(_Metric, gc=False):
     metrics: msgspec.UnsetType = msgspec.UNSET  # a batch is not plain
+
+
+class _One(msgspec.Struct, gc=False):
+    name: msgspec.Raw
+    fields: Annotated[dict[str, float], msgspec.Meta(min_length=1, max_length=1)]
+    timestamp: int | float | str
+    tags: msgspec.Raw = msgspec.Raw()
+    metrics: msgspec.UnsetType = msgspec.UNSET
 
 
 class _Batch(msgspec.Struct):
@@ -27,12 +37,9 @@ class _Batch(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_Plain)
+_ONES = msgspec.json.Decoder(_One)
 _BATCHES = msgspec.json.Decoder(_Batch)
 _BATCH = b'{"metrics":'
-
-
-class _NotPlain(Exception):
-    """The record has another shape than the typed decoders'."""
 
 
 class TelegrafFormat:
@@ -40,23 +47,60 @@ class TelegrafFormat:
 
     def __init__(self, options: Options | None = None) -> None:
         self._options = options or Options()
+        self._is_untimed = self._options.source == "record"
 
     def decode(self, value: bytes) -> Sequence[Point] | Malformed:
         """Return the record's points, or why there are none."""
+        return points(self, value) or self._slow(value)
+
+    def cut(self, value: bytes, into: Columns) -> bool:
+        """Append the record's points; False when it is not as the typed decoders want it."""
         try:
             seen = _BATCHES.decode(value).metrics if value.startswith(_BATCH) else [_DECODER.decode(value)]
-            return gathered(self._plain(seen)) if seen else self._slow(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotPlain):
-            return self._slow(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return False
+        found = Columns()
+        if not (self._alike(seen, found) or all(self._append(each, found) for each in seen)) or not found.keys:
+            return False
+        into.extend(found)
+        return True
 
-    def _plain(self, seen: Sequence[_Metric]) -> Iterator[Point]:
+    def cut_ones(self, values: Sequence[bytes], into: Columns) -> bool:
+        """Append the points of records with one field each; False when one of them has not."""
+        try:
+            seen = [_ONES.decode(value) for value in values]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return False
+        return self._alike(seen, into) and len(into.numbers) == len(seen)
+
+    def _alike(self, seen: Sequence[_Metric | _One], into: Columns) -> bool:
+        """Append metrics with a time and nothing but numbers; False, and nothing appended, when one is not so."""
+        numbers: list[float | bool | str] = []
         for each in seen:
-            fields = {name: float(value) for name, value in each.fields.items() if not isinstance(value, str)}
-            moment = stamp(each.timestamp, self._options)
-            if isinstance(moment, Malformed) or not each.fields:
-                raise _NotPlain
-            if fields:
-                yield Point(each.name, each.tags, moment, fields)
+            numbers += each.fields.values()
+        is_plain = str not in set(map(type, numbers)) and all(each.fields for each in seen)
+        if not is_plain or self._is_untimed or not into.stamp([each.timestamp for each in seen], self._options.unit):
+            return False
+        into.numbers += map(float, numbers)
+        into.keys += [(APART.join((each.name, each.tags)), *each.fields) for each in seen]
+        return True
+
+    def _append(self, seen: _Metric, into: Columns) -> bool:
+        moment, fields = stamp(seen.timestamp, self._options), seen.fields
+        if type(moment) is not int or not fields:
+            return False
+        if str in map(type, fields.values()):
+            fields = {name: value for name, value in fields.items() if not isinstance(value, str)}
+        if fields:  # some of Telegraf's own metrics hold nothing but texts
+            into.keys.append((json_key(seen.name, seen.tags), *fields))
+            into.times_ms.append(moment)
+            into.numbers.extend(map(float, fields.values()))
+        return True
+
+    def head(self, key: Any) -> Head | None:
+        """Return name, tags and fields that a key stands for."""
+        told, *fields = key
+        return json_head(told, fields)
 
     def _slow(self, value: bytes) -> list[Point] | Malformed:
         """Decode with care, to tell what exactly is wrong."""

@@ -11,6 +11,7 @@ from daemon.kafka import client
 from daemon.kafka.connecting import release
 from daemon.kafka.failures import CLIENT_ERRORS, translated
 from daemon.kafka.refusals import Right
+from daemon.kafka.unpacking import unpack_quickly
 from daemon.types import Record, TopicPartition
 
 _ASK_SECONDS = 10.0
@@ -27,6 +28,7 @@ class KafkaCursor:
             self._consumer = client.lone_consumer(settings, committed=True)
         except CLIENT_ERRORS as error:
             raise translated(error, self._doing, self._tried) from error
+        unpack_quickly(self._consumer)
         self._contact = client.Contact(self._consumer)
         try:
             self._consumer.assign([self._partition])

@@ -14,6 +14,7 @@ from daemon.kafka.connecting import release
 from daemon.kafka.failures import CLIENT_ERRORS, translated
 from daemon.kafka.joining import hold_joins, is_replaced
 from daemon.kafka.refusals import Right
+from daemon.kafka.unpacking import unpack_quickly
 from daemon.types import Polled, Record, TopicPartition
 
 _STABLE = "<stable>"
@@ -80,6 +81,7 @@ class KafkaSource:
         self._contact = client.Contact(self._consumer)
         self._topics = list(topics)
         hold_joins(self._consumer, self._notes.held)
+        unpack_quickly(self._consumer)
         self._consumer.subscribe(self._topics, listener=self._notes)
         self._membership = self._consumer.group_metadata()
 

@@ -236,6 +236,7 @@ def test_a_flood_of_new_streams_takes_no_more_room_than_the_group_may() -> None:
     assert (len(slab), len(slab.view()), slab.pages) == (100, 100, -(-100 // slab.page_rows))
     assert len(made.refused) == 20 * 200
     assert len(made.intake._routes) <= 100
+    assert len(made.state.places) <= 200
     assert float(made.rows()["known7"]["samples"]) == 21
     for turn in range(5):  # an hour later all but one are old: each flood takes their places, and then its own
         flood = [(f"late{turn}-{i}", 3600 * (turn + 1), 1.0) for i in range(150)]

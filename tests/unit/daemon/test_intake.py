@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.engine import layout
-from daemon.formats import JsonFormat, Kind, Malformed, Options, Point, decoder
-from daemon.intake import STREAM_CHARS_MAX, Intake, Limits, Taken
+from daemon.formats import JsonFormat, Options, Point, decoder
+from daemon.intake import Intake, Limits, Taken
 from daemon.memory import MemoryRecord
+from daemon.routing import STREAM_CHARS_MAX
 from daemon.state import GroupLayout, PartitionState
 from daemon.stream_keys import stream_key
 from daemon.types import TopicPartition
-from detectors import scaling
 from tests.conformance.feed import settings_of
 
 HERE = TopicPartition("metrics", 3)
@@ -341,49 +341,19 @@ def test_points_of_other_shapes_are_never_taken_for_each_other(one: Point, other
 
 
 def test_routes_remembered_by_labels_are_forgotten_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    import daemon.intake as module
+    import daemon.routing as module
+
+    class Uncut:
+        decode = JsonFormat().decode  # and nothing else
 
     monkeypatch.setattr(module, "CACHED_STREAMS_MAX", 10)
     layouts = {"all": GroupLayout(layout(settings_of()), 100)}
     state = PartitionState.empty(layouts, 0)
-    intake = Intake(JsonFormat(), [Group()], Limits())
+    intake = Intake(Uncut(), [Group()], Limits())
     taken = intake.take(HERE, [record(i, value=1, labels={"h": str(i % 25)}) for i in range(75)], state)
     assert taken.samples == 75
     assert len(state.slabs["all"]) == 25
     assert len(intake._routes) <= 10
-
-
-TOTALS: Mapping[str, Kind] = {"sent": "counter", "added": "delta", "level": "gauge"}
-
-
-class Told:
-    """A format whose points say what their fields are."""
-
-    def decode(self, value: bytes) -> Sequence[Point] | Malformed:
-        """Return the one point that there is."""
-        return [Point("m", {}, T_MS, dict.fromkeys((*TOTALS, "untold"), float(len(value))), TOTALS)]
-
-
-def begun(kinds: Mapping[str, Kind], *channels: str) -> list[list[float]]:
-    group = Group(channels=channels)
-    layouts = {"all": GroupLayout(layout(settings_of(len(channels) or 1)), 100)}
-    state = PartitionState.empty(layouts, 0)
-    Intake(Told(), [group], Limits(), kinds).take(HERE, [record(0)], state)
-    found: list[list[float]] = state.slabs["all"].view()["counter"].tolist()
-    return found
-
-
-def test_a_new_stream_begins_as_what_its_producer_says_that_it_is() -> None:
-    assert begun({}) == [[scaling.COUNTER], [scaling.DELTA], [scaling.UNKNOWN], [scaling.UNKNOWN]]
-    assert begun({}, "added", "absent", "sent") == [[scaling.DELTA, scaling.UNKNOWN, scaling.COUNTER]]
-
-
-@pytest.mark.parametrize(
-    ("kind", "code"), [("counter", scaling.COUNTER), ("delta", scaling.DELTA), ("gauge", scaling.GAUGE)]
-)
-def test_the_operator_s_word_comes_before_the_producer_s(kind: Kind, code: float) -> None:
-    assert begun({"all": kind}) == [[code]] * 4
-    assert begun({"another": kind}) == begun({})
 
 
 @pytest.mark.parametrize(("stamp", "expected"), [(T_MS, T_MS), (-1, "missing_field")])

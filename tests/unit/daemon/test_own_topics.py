@@ -10,8 +10,8 @@ from daemon.assembly import LETTER_HEAD_BYTES_MAX, OUTPUT_BYTES_MAX
 from daemon.config import loads
 from daemon.engine import Scores
 from daemon.errors import TopicMismatch
-from daemon.intake import STREAM_CHARS_MAX
 from daemon.memory import MemoryBroker, MemoryCluster, MemoryRecord
+from daemon.routing import STREAM_CHARS_MAX
 from daemon.stream_keys import stream_key
 from daemon.types import Outgoing, Rejected, TopicPartition, TopicSpec
 from detectors.settings import Guard
