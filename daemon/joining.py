@@ -38,6 +38,7 @@ OPEN_MAX: Final = 16  # samples of a stream that may be open at once
 OPEN_LEARNT: Final = 4  # where the interval is learnt, and with it how many the lateness would need
 DISTANCES: Final = 5  # between readings of a channel, from whose median its stream's interval is learnt
 ROUND_SHARE: Final = 0.05  # by so much an interval is rounded to whole seconds
+VALUE_MAX: Final = 1e290  # a larger one counts as this much: a sum of any number of them is finite
 NEVER: Final = np.iinfo(np.int64).max // 4
 
 SEEN, NEWEST = "join_seen_ms", "join_newest_ms"
@@ -201,7 +202,8 @@ class _Joining:
 
     def _put(self, at: Index, row: Index, cell: Index, watermark_ms: I8) -> None:
         """Put the readings `at` into the open samples in which they belong."""
-        values, count = self.part.samples.values[at], self.held["join_count"][row, cell]
+        values = np.clip(self.part.samples.values[at], -VALUE_MAX, VALUE_MAX)
+        count = self.held["join_count"][row, cell]
         is_first = ~(count > 0).any(axis=1)
         opened = self.held["join_opened_ms"]
         opened[row, cell] = np.where(is_first, watermark_ms, opened[row, cell])

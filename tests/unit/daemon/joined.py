@@ -27,7 +27,7 @@ from tests.conformance.feed import START_MS as SOME_MS
 
 START_MS = SOME_MS - SOME_MS % 420_000  # where a step of the grid begins, whatever its interval
 HERE = TopicPartition("in", 0)
-STAMP_MS = START_MS + 10**12  # of the records: no time stamp lies ahead of it
+STAMP_MS = 2**62  # of the records: no time stamp lies ahead of it
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from daemon.formats.point import TIME_MS_MAX
 from daemon.joining import OPEN_LEARNT, Join, Several
 from daemon.recipe import NAME, Recipe
 from detectors.settings import AlertSettings, Guard, StaticThreshold
@@ -191,6 +192,27 @@ def test_nothing_depends_on_how_polls_cut_the_input_or_on_a_death_in_between(
     assert +pieces.counted == +whole.counted
     np.testing.assert_equal(pieces.scores, whole.scores)
     np.testing.assert_equal(pieces.rows(), whole.rows())
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(CHANNELS), st.integers(0, TIME_MS_MAX - 1), st.floats(allow_nan=False, width=64)),
+        min_size=1,
+        max_size=30,
+    ),
+    st.sampled_from(["first", "last", "mean", "sum", "min", "max"]),
+    st.sampled_from([0.0, 0.001, 10.0, 366 * 86400.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_times_and_values_are_a_sample_is_of_numbers(
+    sent: list[tuple[str, int, float]], several: Several, interval_s: float
+) -> None:
+    made = recipe(interval_s, interval_s, several)
+    readings = [Reading("a", name, at - START_MS, min(max(value, -1.7e308), 1.7e308)) for name, at, value in sent]
+    found = in_pieces(Partition(made, SETTINGS), readings)
+    assert all(np.isfinite(value) for *_, values in found.samples.get(A, []) for value in values if value is not None)
+    times = [time_ms for time_ms, *_ in found.samples.get(A, [])]
+    assert times == sorted(set(times))
 
 
 @given(inputs(), st.sampled_from([recipe(), recipe(7, 30), recipe(0, 12), recipe(10, 12, "sum")]))
