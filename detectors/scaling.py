@@ -77,7 +77,8 @@ def levels(rows: Rows, values: F, seconds: F) -> F:
     elapsed = _elapsed(rows, seconds)
     rows["raw_last"] = np.where(np.isfinite(values), values, rows["raw_last"])
     if values.shape[1] > 1:
-        rows["raw_seconds"] = np.where(np.isfinite(values), 0.0, np.minimum(elapsed, ELAPSED_MAX))
+        waited = np.minimum(rows["raw_seconds"] + seconds[:, None], ELAPSED_MAX)
+        rows["raw_seconds"] = np.where(np.isfinite(values), 0.0, waited)
     if not (rows["counter"] > 0).any():
         return values
     # across a reset the increase is not known: part of it was lost with the old total
@@ -97,9 +98,14 @@ def values_of(rows: Rows, level: F, seconds: F) -> F:
 
 
 def _elapsed(rows: Rows, seconds: F) -> F:
-    """Return the time (n, D) since each channel's last value: it may have been missing in samples since then."""
+    """Return the time (n, D) in which each channel's total has grown: it may have been missing in samples since then.
+
+    What was added is told by the producer for its own last interval, however many of its samples were missed before.
+    """
     since = np.maximum(seconds, 1e-3)[:, None]
-    return since + rows["raw_seconds"] if rows["raw_last"].shape[1] > 1 else since
+    if rows["raw_last"].shape[1] == 1:
+        return since
+    return np.where(rows["counter"] == DELTA, since, since + rows["raw_seconds"])
 
 
 def _recognise_counters(rows: Rows, values: F) -> None:
