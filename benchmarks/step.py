@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file,
 
 from daemon.alert_events import Group
 from daemon.allocator import keep_freed_memory
-from daemon.engine import Part, Samples, layout, step
+from daemon.engine import layout, step
+from daemon.samples import Part, Samples
 from daemon.types import TopicPartition
 from detectors.autoencoder import weight_shapes
 from detectors.network import Network, use_threads

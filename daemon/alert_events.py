@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -97,6 +97,8 @@ class AlertEvent:
     config_checksum: str
     source: Source
     evidence: Evidence | None = None  # of an anomaly's or a guard's opening, if it is told
+    features_missing: list[str] = field(default_factory=list)  # the channels that the sample did not have
+    quality: float | None = None  # the share of the channels that it had; None: it rests on no sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,8 @@ def anomaly_event(group: Group, seen: Sighting, change: Change, observed: Observ
     rule: Rule = "guard" if row["alert_guard"][0] else "anomaly"
     started = int(row["alert_started_ms"][0])
     score = float(scored.score[at])
+    features = _features(group, observed)
+    missing = [feature.name for feature in features if feature.imputed]
     return AlertEvent(
         schema_version=SCHEMA_VERSION,
         alert_id=alert_id(group.name, seen.stream, rule, started),
@@ -141,11 +145,13 @@ def anomaly_event(group: Group, seen: Sighting, change: Change, observed: Observ
         surprise={name: float(scored.decades[at, i]) for i, name in enumerate(NAMES)},
         threshold=_threshold(group),
         direction=_direction(scored, at),
-        features=_features(group, observed),
+        features=features,
         model_id=group.detector.model_id,
         config_checksum=group.config_checksum,
         source=Source(seen.partition.topic, seen.partition.partition, seen.offset),
         evidence=observed.evidence,
+        features_missing=missing,
+        quality=1.0 - len(missing) / len(features),
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from daemon import assembly, events
 from daemon.allocator import collect_seldom, keep_freed_memory
 from daemon.config import Config
+from daemon.discovery import Discovery
 from daemon.errors import BrokerUnavailable
 from daemon.http import Pages
 from daemon.inquiry import Inquiries
@@ -88,7 +89,9 @@ def _composed(
     detectors = {each.name: each.detector() for each in config.groups}
     models = ModelStore(broker, config.outputs.models.topic, detectors, telemetry.note)
     around.stack.callback(models.close)
-    for action in (lambda: assembly.prepare_topics(config, broker), models.start):
+    prepare = functools.partial(assembly.prepare_own_topics, config, broker)
+    discovery = Discovery(config.wanted(), broker, prepare, telemetry.note)
+    for action in (discovery.begin, lambda: assembly.prepare_topics(config, broker), models.start):
         if not _until_available(action, telemetry, heart, around.stop):
             return None
     learning = Learning(child_command(str(config_path)), assembly.schedules(config), telemetry.note)
@@ -102,17 +105,19 @@ def _composed(
         )
         for each in config.groups
     }
-    source, intake = broker.source(config.input.every_topic()), assembly.intake(config)
+    source, intake = broker.source(discovery.topics), assembly.intake(config)
     restore = RestoreSettings(config.state.topic, assembly.layouts(config), config.state.restore_seconds_max)
-    prepare = functools.partial(assembly.prepare_own_topics, config, broker)
     partitions = Partitions(
         Watched(broker, source, intake, models, groups, restore, telemetry.note, time.monotonic, prepare)
     )
-    looked_at = Looked(groups, partitions, source, models, config.input.every_topic()[0], assembly.drift_limits(config))
+    looked_at = Looked(groups, partitions, source, models, discovery.topics[0], assembly.drift_limits(config))
     watch = Watch(looked_at, learning, telemetry, heart, time.time)
 
     def after_turn(now: float) -> None:
         watch.after_turn(now)
+        if discovery.again(now, config.input.discover_seconds):
+            source.read(discovery.topics)
+            watch.lead(discovery.topics[0])
         around.inquiries.answer(partitions)
 
     writer = broker.writer(assembly.identity(config))

@@ -22,8 +22,10 @@ from daemon.learning import Schedule
 from daemon.loop import LoopSettings
 from daemon.model_topic import Keep
 from daemon.ports import Broker
+from daemon.recipe import Recipe
 from daemon.state import GroupLayout
 from daemon.types import TopicSpec
+from daemon.wanted import Wanted
 from detectors.drift import DriftLimits
 from detectors.scoring import Detector
 
@@ -92,9 +94,10 @@ def group(config: GroupConfig, detector: Detector, checksum: str = "", evidence_
 
 def layouts(config: Config) -> dict[str, GroupLayout]:
     """Return how the rows of each group lie in memory."""
+    made = recipes(config)
     return {
         each.name: GroupLayout(
-            dtype=layout(each.detector()),
+            dtype=layout(each.detector(), made[each.name].fields() if each.name in made else ()),
             streams_max=each.max_streams,
             evict_after_ms=int(each.evict_after_seconds * 1000),
             owner=config.kafka.group_id,
@@ -105,8 +108,13 @@ def layouts(config: Config) -> dict[str, GroupLayout]:
 
 def intake(config: Config) -> Intakes:
     """Return what turns records into samples, topic by topic."""
-    feeds = [(feed, _intake(config, feed)) for feed in config.input.every_feed()]
-    return Intakes({topic: each for feed, each in feeds for topic in feed.topics})
+    return Intakes([(Wanted.of(feed.topics), _intake(config, feed)) for feed in config.input.every_feed()])
+
+
+def topics(config: Config, broker: Broker) -> tuple[str, ...]:
+    """Return the topics that are read, as the cluster stands now. Raises BrokerUnavailable."""
+    wanted = config.wanted()
+    return wanted.among(broker.topics()) if wanted.patterns else wanted.named
 
 
 def _intake(config: Config, feed: FeedConfig) -> Intake:
@@ -115,7 +123,12 @@ def _intake(config: Config, feed: FeedConfig) -> Intake:
     kinds: dict[str, Kind] = {name: kind for name, kind in told.items() if kind != "auto"}
     keys = {each.name: Labelling(dict(each.rename), tuple(each.by), tuple(each.drop)) for each in config.groups}
     selections = [Selection(each) for each in config.groups]
-    return Intake(_format(feed), selections, limits, kinds, Labels(dict(feed.labels), keys))
+    return Intake(_format(feed), selections, limits, kinds, Labels(dict(feed.labels), keys), recipes(config))
+
+
+def recipes(config: Config) -> dict[str, Recipe]:
+    """Return what the samples are made of in each group where they are not what stands in a record."""
+    return {each.name: found for each in config.groups if (found := each.recipe()) is not None}
 
 
 def _format(told: FeedConfig) -> Format:
@@ -139,7 +152,7 @@ class Selection:
 
 def prepare_topics(config: Config, broker: Broker) -> None:
     """Create or check every topic that the daemon writes. Raises BrokerUnavailable, TopicMismatch."""
-    missing = [topic for topic in config.input.every_topic() if broker.partitions(topic) is None]
+    missing = [topic for topic in config.wanted().named if broker.partitions(topic) is None]
     if missing:
         raise BrokerUnavailable(f"input topic {', '.join(missing)} does not exist yet: waiting for it")
     prepare_own_topics(config, broker)
@@ -152,7 +165,7 @@ def prepare_own_topics(config: Config, broker: Broker) -> None:
     partitions would change the order, so that they stay as wide as they were made.
     Raises BrokerUnavailable, TopicMismatch.
     """
-    widest = max((broker.partitions(topic) or 1) for topic in config.input.every_topic())
+    widest = max((broker.partitions(topic) or 1 for topic in topics(config, broker)), default=1)
     outputs = config.outputs
     state = {**LARGE_MESSAGES, "min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"}
     broker.ensure(TopicSpec(config.state.topic, widest, compacted=True, config=state, growable=True))

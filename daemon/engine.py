@@ -21,14 +21,15 @@ from daemon.alert_events import (
 )
 from daemon.events import ForgetReason
 from daemon.evidence import Evidence, gathered
-from daemon.types import DropReason, TopicPartition
+from daemon.samples import Part
+from daemon.types import DropReason
 from daemon.waves import Queue, Wave, queued
 from detectors import adopt, channels, continual, scaling, scoring, threshold
 from detectors.columns import Columns, Rows
 from detectors.replay import Moment
 from detectors.scoring import Scored
 from detectors.settings import DetectorSettings
-from detectors.slab import Delta, Slab, joined, no_slots, row_dtype
+from detectors.slab import Delta, Fields, Slab, joined, no_slots, row_dtype
 
 F = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -39,48 +40,6 @@ Mask = NDArray[np.bool_]
 SETTLING_WINDOWS = 2  # of the model, after one of maintenance: by then what is remembered of that counts for little
 
 BLOCK_ROWS = 4096  # go through all their waves before the next: fewer cost more in calls, more do not fit the cache
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """The samples of one group in one partition, in the order of their offsets; columns of length n."""
-
-    slots: Index
-    offsets: I8
-    times_ms: I8
-    values: F  # (n, D), NaN where a channel is missing
-    watermark_ms: I8  # newest event time in the partition before this sample
-
-
-@dataclass(frozen=True, slots=True)
-class Evicted:
-    """Streams that gave way to others, none of which has a sample after that; columns of length n."""
-
-    slots: Index
-    offsets: I8  # of the records whose samples took the places
-    watermark_ms: I8  # newest event time in the partition before those
-
-    @classmethod
-    def of(cls, found: Sequence[tuple[int, int, int]]) -> Evicted:
-        """Return the columns of `found`: slots, offsets and watermarks."""
-        columns = np.array(found, dtype=np.int64).reshape(-1, 3).T
-        return cls(columns[0].astype(np.intp), columns[1], columns[2])
-
-    @classmethod
-    def nobody(cls) -> Evicted:
-        """Return columns without a stream."""
-        return cls.of(())
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Samples together with the slab they belong to; `watermark_ms` is the partition's after the whole batch."""
-
-    partition: TopicPartition
-    slab: Slab
-    samples: Samples
-    watermark_ms: int
-    evicted: Evicted = field(default_factory=Evicted.nobody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +63,9 @@ class Step:
     withheld: dict[str, int] = field(default_factory=dict)  # by group, alerts that a window of maintenance kept away
 
 
-def layout(group_fields: DetectorSettings) -> np.dtype[np.void]:
-    """Return the row layout of a group: the detector's fields and the alert's."""
-    return row_dtype([*scoring.fields(group_fields), *alerts.FIELDS])
+def layout(settings: DetectorSettings, before: Fields = ()) -> np.dtype[np.void]:
+    """Return the row layout of a group: the detector's fields, the alert's, and of what is done `before` the score."""
+    return row_dtype([*scoring.fields(settings), *alerts.FIELDS, *before])
 
 
 def step(batch: Sequence[tuple[Group, Sequence[Part]]]) -> Step:
@@ -120,9 +79,9 @@ def step(batch: Sequence[tuple[Group, Sequence[Part]]]) -> Step:
 
 def _step_group(group: Group, parts: Sequence[Part], result: Step) -> None:
     """Step all partitions of a group at once, so that the matrices are as large as they can be."""
-    queues, places = zip(*(queued(part.samples.slots) for part in parts), strict=True)
+    queues, places = zip(*(queued(part.samples.slots, part.moved_slots) for part in parts), strict=True)
     starts = np.cumsum([0, *(len(slots) for slots in places)])
-    work = joined([part.slab.take(slots) for part, slots in zip(parts, places, strict=True)])
+    work = joined([part.rows(slots) for part, slots in zip(parts, places, strict=True)])
     _clear_fresh(work)
     run = _GroupRun(group, parts, result)
     queue = Queue.joined(queues, starts, run.starts)
@@ -241,9 +200,8 @@ class _GroupRun:
         if not broken.any():
             return
         part = rows.some(broken)
-        kept = ("time_ms", "counter", *(name for name, _, _ in alerts.FIELDS))
-        for name in part.dtype.names or ():
-            if name not in kept:
+        for name, _, _ in scoring.fields(self.group.detector.settings):
+            if name not in ("time_ms", "counter"):
                 part[name] = 0
         scoring.clear(part)
         part.store()

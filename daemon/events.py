@@ -61,6 +61,42 @@ class SamplesDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamsSpread:
+    """Streams came in one partition that another one of their topic has, too."""
+
+    topic: str
+    group: str
+    count: int
+    stream: str  # one of them
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsFound:
+    """These topics are read; the `new` ones matched a pattern and were not read before."""
+
+    topics: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesJoined:
+    """Readings became samples."""
+
+    group: str
+    complete: int
+    incomplete: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelsMissing:
+    """Samples of several channels came without one of them."""
+
+    group: str
+    channel: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class PointsUnselected:
     """Well-formed points that no group wants."""
 
@@ -238,6 +274,10 @@ Event = (
     | TurnFailed
     | RecordsRejected
     | SamplesDropped
+    | StreamsSpread
+    | TopicsFound
+    | SamplesJoined
+    | ChannelsMissing
     | PointsUnselected
     | StreamsForgotten
     | AlertChanged

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.slab import Slab
+from daemon.joining import NEWEST, SEEN
+from detectors.slab import Row, Slab
 
 I8 = NDArray[np.int64]
 
@@ -40,7 +41,9 @@ class Ages:
     def __init__(self, slab: Slab, gathered: Gathered) -> None:
         self._slab, self._gathered = slab, gathered
         self._slots = slab.living()
-        self._seen_ms: I8 = slab.view()["seen_ms"][self._slots]
+        # a stream is seen by its readings, though no sample may have come of them yet
+        self._is_joined = SEEN in (slab.dtype.names or ())
+        self._seen_ms: I8 = slab.view()[SEEN if self._is_joined else "seen_ms"][self._slots]
         self._considered_ms = np.iinfo(np.int64).min  # whose last sight is older stands in the heap
         self._heap: list[tuple[int, str, int]] = []  # when it was last seen, its key, its slot
         self._newest: dict[int, tuple[int, int]] = {}  # by slot, of the gathered samples: time, and when it was seen
@@ -73,12 +76,17 @@ class Ages:
         gathered, rows, keys = self._gathered, self._slab.view(), self._slab.keys
         for at in range(self._followed, len(gathered.slots)):
             slot, time_ms = gathered.slots[at], gathered.times_ms[at]
-            known = self._newest.get(slot) or (int(rows["time_ms"][slot]) if rows["samples"][slot] else -1, 0)
+            known = self._newest.get(slot) or (self._newest_ms(rows, slot), 0)
             if time_ms > known[0]:
                 seen_ms = max(gathered.watermark_ms[at], time_ms)
                 self._newest[slot] = (time_ms, seen_ms)
                 heapq.heappush(self._heap, (seen_ms, keys[slot], slot))
         self._followed = len(gathered.slots)
+
+    def _newest_ms(self, rows: Row, slot: int) -> int:
+        if self._is_joined:
+            return int(rows[NEWEST][slot])
+        return int(rows["time_ms"][slot]) if rows["samples"][slot] else -1
 
     def _consider(self, limit_ms: int) -> None:
         """Put the streams last seen before `limit_ms` into the heap; most takes look at few of a great many."""
@@ -86,6 +94,7 @@ class Ages:
             return
         due = self._slots[(self._seen_ms >= self._considered_ms) & (self._seen_ms < limit_ms)]
         rows, keys = self._slab.view(), self._slab.keys
-        for slot, seen_ms in zip(due.tolist(), rows["seen_ms"][due].tolist(), strict=True):
+        seen = rows[SEEN if self._is_joined else "seen_ms"][due]
+        for slot, seen_ms in zip(due.tolist(), seen.tolist(), strict=True):
             heapq.heappush(self._heap, (seen_ms, keys[slot], slot))
         self._considered_ms = limit_ms

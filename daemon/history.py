@@ -75,6 +75,8 @@ class Gatherer:
                 records = [record for record in fetched if record.offset < bounds.end]
                 if records:
                     part = self._intake.take(partition, records, state).parts[self._group]
+                    if part.moved is not None:  # readings wait there for the next ones
+                        part.slab.apply(part.moved)
                     blocks.append((part.samples.slots, part.samples.times_ms, part.samples.values))
                     read += len(records)
                     progress(read)

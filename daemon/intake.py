@@ -7,7 +7,8 @@ itself, point by point, as all of them could be: both ways give the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from daemon.cuts import Cut, Row, earlier_ms
 from daemon.formats.columns import Columnar, Key
 from daemon.formats.point import NO_TIME, UNTOLD, Format, Kind, Malformed, Point
 from daemon.labelling import AS_THEY_COME, Labels
+from daemon.recipe import Recipe, Recipes
 from daemon.routing import Route, Routes, Selection
 from daemon.state import PartitionState
 from daemon.taking import NAN, Taken, Taking
@@ -52,12 +54,14 @@ class Intake:
         limits: Limits,
         kinds: Mapping[str, Kind] = UNTOLD,  # by group, where the operator says what its values are
         labels: Labels = AS_THEY_COME,
+        recipes: Mapping[str, Recipe] = MappingProxyType({}),  # of the groups whose samples are made of something
     ) -> None:
         self._decoder = decoder
         self._columnar = decoder if isinstance(decoder, Columnar) else None
-        self._groups = [group.name for group in groups]
+        self._groups = groups
         self._limits = limits
-        self._routes = Routes(groups, kinds, labels)
+        self._recipes = Recipes(recipes)
+        self._routes = Routes(groups, kinds, labels, self._recipes)
 
     def take(self, partition: TopicPartition, records: Sequence[Record], state: PartitionState) -> Taken:
         """Decode `records`, in their order; new streams get slots in the state's slabs, nothing else changes there.
@@ -65,13 +69,15 @@ class Intake:
         A stream for which another gives way gets a slot too; the other's is freed by the step's delta. Samples of
         groups that the state has no slab for are passed over.
         """
-        taking = Taking(partition, state, self._groups)
+        taking = Taking(partition, state, [group.name for group in self._groups])
         if self._columnar is None:
             for record in records:
                 self._take_one(record, taking)
         else:
             self._take_many(self._columnar, records, taking)
-        return taking.taken(records[-1].offset + 1)
+        taken = taking.taken(records[-1].offset + 1, self._recipes.widths(self._groups))
+        made = self._recipes.made(taken.parts, self._groups)
+        return replace(taken, parts=made.parts, joined=made.tallies, absent=made.absent)
 
     def _take_many(self, form: Columnar, records: Sequence[Record], taking: Taking) -> None:
         """Take records through arrays as far as they go."""
@@ -144,7 +150,7 @@ class Intake:
             problem = taking.place(point, record.offset, route)
             if problem is not None:
                 taking.refuse(record, problem)
-                self._routes.forget(point)
+                self._routes.forget(point, route)
             elif learning and not isinstance(route, Malformed):
                 self._learn(keys[number], point, route, taking)
             if point.time_ms > taking.watermark_ms:  # noqa: PLR1730  # `max` takes several times as long

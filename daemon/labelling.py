@@ -17,12 +17,17 @@ class Labelling:
 
     def of(self, labels: Mapping[str, str]) -> Mapping[str, str]:
         """Return the labels that tell a stream of the group from the others."""
-        if self.rename:
-            new = {self.rename[name]: value for name, value in labels.items() if name in self.rename}
-            labels = {**{name: value for name, value in labels.items() if name not in self.rename}, **new}
+        labels = self.renamed(labels)
         if self.by:
             return {name: value for name, value in labels.items() if name in self.by}
         return {name: value for name, value in labels.items() if name not in self.drop} if self.drop else labels
+
+    def renamed(self, labels: Mapping[str, str]) -> Mapping[str, str]:
+        """Return all of the labels, by their new names."""
+        if not self.rename:
+            return labels
+        new = {self.rename[name]: value for name, value in labels.items() if name in self.rename}
+        return {**{name: value for name, value in labels.items() if name not in self.rename}, **new}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,11 @@ class Labels:
         """Return what `group` makes of the labels."""
         labelling = self.groups.get(group)
         return labels if labelling is None else labelling.of(labels)
+
+    def renamed(self, group: str, labels: Mapping[str, str]) -> Mapping[str, str]:
+        """Return all of the labels by the names that `group` gives them."""
+        labelling = self.groups.get(group)
+        return labels if labelling is None else labelling.renamed(labels)
 
 
 AS_THEY_COME: Final = Labels()

@@ -15,6 +15,7 @@ from daemon.errors import BrokerUnavailable, InputUnusable, TransactionFailed
 from daemon.intake import Taken, Takes
 from daemon.partitions import Partitions, settle
 from daemon.ports import Source, Writer
+from daemon.spread import newcomers, spread
 from daemon.state import GroupLayout, PartitionState
 from daemon.types import Outgoing, Polled, TopicPartition
 
@@ -90,9 +91,13 @@ class Loop:
         taken = self._take(polled)
         caused = step(partitions.batch(list(taken.values()), partitions.states))
         stepped_at = clock()
+        states = partitions.states
+        found = list(spread({partition: newcomers(states[partition]) for partition in taken}, states))
         if self._commit(polled, taken, caused):
             times = (polled_at - started, stepped_at - polled_at, clock() - stepped_at)
             self._tell(polled, taken, caused, times)
+            for each in found:
+                self._around.note(each)
         self._around.after_turn(clock())
 
     def drain(self) -> None:
@@ -237,6 +242,7 @@ class Loop:
         for partition, each in taken.items():
             for group, count in each.missing.items():
                 note(events.SamplesDropped(group, "missing", count))
+            self._tell_made(each)
             if each.unselected:
                 note(events.PointsUnselected(partition.topic, each.unselected))
         for alert in caused.alerts:
@@ -245,6 +251,16 @@ class Loop:
                     alert.group, alert.change, alert.rule, alert.alert_id, alert.stream, alert.score or 0.0
                 )
             )
+
+    def _tell_made(self, taken: Taken) -> None:
+        """Note what came of readings, and which channels the samples lack."""
+        note = self._around.note
+        for group, tally in taken.joined.items():
+            note(events.SamplesJoined(group, tally.complete, tally.incomplete))
+            for reason, count in tally.dropped():
+                note(events.SamplesDropped(group, reason, count))
+        for (group, channel), count in taken.absent.items():
+            note(events.ChannelsMissing(group, channel, count))
 
 
 def _is_behind(state: PartitionState) -> bool:

@@ -39,6 +39,18 @@ class Metrics(Enum):
         "Kafka messages read in committed turns. If it stands still while producers write, look at "
         "longwatch_lag_records and at failed turns.",
     )
+    TOPICS = Declared(
+        "gauge",
+        "longwatch_input_topics",
+        "Topics that are read, by name or by a pattern. Is one missed, see whether the pattern is of its whole name.",
+    )
+    SPREAD = Declared(
+        "counter",
+        "longwatch_streams_spread_total",
+        "Streams seen on a second partition of their topic by this member (1000 new ones a turn are looked at). Their "
+        "producer sends no key: give it one, or each partition scores a part of the stream.",
+        ("topic", "group"),
+    )
     SAMPLES = Declared(
         "counter",
         "longwatch_samples_total",
@@ -148,8 +160,23 @@ class Metrics(Enum):
         "longwatch_samples_dropped_total",
         "Well-formed samples that were left out. Many `late` or `duplicate` ones: a producer repeats itself or "
         "writes one stream to several partitions. `missing` ones hold no value at all; at a `not_finite` one the state "
-        "of its stream could not be used any more.",
+        "of its stream could not be used any more. With `join`, readings that came after their sample (`late`: raise "
+        "lateness_seconds), a second time (`duplicate`), or before the interval was known (`unmeasured`).",
         ("group", "reason"),
+    )
+    JOINED = Declared(
+        "counter",
+        "longwatch_samples_joined_total",
+        "Samples that were made of readings, with all of the group's channels or without some. Many `incomplete` ones: "
+        "raise lateness_seconds, or see which channels are missing.",
+        ("group", "outcome"),
+    )
+    CHANNELS_MISSING = Declared(
+        "counter",
+        "longwatch_channels_missing_total",
+        "Samples of several channels that came without this one; the rest of them is scored. If it rises as fast as "
+        "the group's samples, nobody sends the channel, or its name is wrong.",
+        ("group", "channel"),
     )
     FORGOTTEN = Declared(
         "counter",

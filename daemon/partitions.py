@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 from daemon import events
 from daemon.alert_events import Group
-from daemon.engine import Part, step
+from daemon.engine import step
 from daemon.errors import BrokerUnavailable
 from daemon.intake import Taken, Takes
 from daemon.models import LiveModel, ModelStore
 from daemon.ports import Broker, Source
 from daemon.restore import Restore, RestoreSettings
+from daemon.samples import Part
+from daemon.spread import every_stream, spread
 from daemon.state import PartitionState
 from daemon.types import Polled, Record, TopicPartition
 from detectors.adopt import adopt
@@ -180,6 +182,8 @@ class Partitions:
         watched.note(events.PartitionRestored(partition, seconds, restore.pages, restore.replayed))
         del self._restoring[partition]
         self.states[partition] = state
+        for each in spread({partition: every_stream(state)}, self.states):
+            watched.note(each)
         watched.source.resume_at(partition, state.next_offset)
         self._tell_readiness()
 

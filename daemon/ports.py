@@ -41,6 +41,9 @@ class Source(Protocol):
     def membership(self) -> Membership:
         """Return the proof of membership that `Writer.commit` passes to the broker."""
 
+    def read(self, topics: Sequence[str]) -> None:
+        """Read these topics from now on; those that were read before must be among them."""
+
     def close(self) -> None:
         """Leave the group."""
 
@@ -86,6 +89,9 @@ class Cursor(Protocol):
 
 class Broker(Protocol):
     """The door to one Kafka cluster."""
+
+    def topics(self) -> Sequence[str]:
+        """Return the names of all topics that there are, as far as they may be seen. Raises BrokerUnavailable."""
 
     def partitions(self, topic: str) -> int | None:
         """Return how many partitions `topic` has, None when it does not exist."""

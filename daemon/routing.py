@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol
 
-from daemon.formats.point import UNTOLD, Kind, Malformed, Point
-from daemon.labelling import AS_THEY_COME, Labels
+from daemon.formats.point import Kind, Malformed, Point
+from daemon.labelling import Labels
+from daemon.recipe import Recipe, Recipes
 from daemon.stream_keys import stream_key
 from detectors import scaling
 
@@ -36,9 +37,13 @@ class Routes:
     """The routes of one feed's points. Those of points that come again are remembered."""
 
     def __init__(
-        self, groups: Sequence[Selection], kinds: Mapping[str, Kind] = UNTOLD, labels: Labels = AS_THEY_COME
+        self,
+        groups: Sequence[Selection],
+        kinds: Mapping[str, Kind],
+        labels: Labels,
+        recipes: Recipes,
     ) -> None:
-        self._groups, self._kinds, self._labels = groups, kinds, labels
+        self._groups, self._kinds, self._labels, self._recipes = groups, kinds, labels, recipes
         self._known: dict[Shape, Route] = {}
 
     def __len__(self) -> int:
@@ -54,12 +59,14 @@ class Routes:
         if not isinstance(found, Malformed):
             if len(self._known) >= CACHED_STREAMS_MAX:
                 self._known.clear()
+                self._recipes.forget_all()
             self._known[shape] = found
         return found
 
-    def forget(self, point: Point) -> None:
+    def forget(self, point: Point, route: Route | Malformed) -> None:
         """Forget the route of a point that finds no place: a flood of new streams shall not fill the memory."""
         self._known.pop(_shape(point), None)
+        self._recipes.forget(() if isinstance(route, Malformed) else [each[:2] for each in route])
 
     def found(self, point: Point) -> Route | Malformed:
         """Return what `of` does, remembered by somebody else or by nobody."""
@@ -74,6 +81,9 @@ class Routes:
         group = next((group for group in self._groups if group.selects(told)), None)
         if group is None:
             return ()
+        recipe = self._recipes.of(group.name)
+        if recipe is not None:
+            return self._route_of(recipe, group.name, point, labels)
         labels = self._labels.of_a_stream(group.name, labels)
         if group.channels:
             wanted = [name for name in group.channels if name in point.fields]
@@ -89,6 +99,16 @@ class Routes:
             )
             for name in point.fields
         )
+
+    def _route_of(self, recipe: Recipe, group: str, point: Point, labels: Mapping[str, str]) -> Route:
+        """Find the one stream of which the point has readings."""
+        names = recipe.names(point.name, self._labels.renamed(group, labels), list(point.fields))
+        if names is None:
+            return ()
+        key = stream_key(*recipe.stream(point.name, self._labels.of_a_stream(group, labels)))
+        begins = self._begins(group, point, names)
+        told = None if begins is None else _told(self._recipes.tell(group, key, recipe.told(begins["counter"])))
+        return ((group, key, _one_object(names), told),)
 
     def _begins(self, group: str, point: Point, names: Sequence[str]) -> Begins | None:
         """Return what a stream's row begins with where it is told what its values are.

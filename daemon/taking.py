@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.engine import Evicted, Part, Samples
 from daemon.eviction import Ages, Gathered
 from daemon.formats.point import Malformed, Point
+from daemon.joining import Tally
 from daemon.places import NOWHERE, Found, Place
 from daemon.routing import Begins, Route
+from daemon.samples import Evicted, Part, Samples
 from daemon.state import PartitionState
 from daemon.types import Record, Rejected, TopicPartition
 from detectors.slab import Slab
@@ -39,6 +40,8 @@ class Taken:
     ahead_ms: int
     rejected_run: int
     rejected_run_max: int  # the longest run of unusable records that came to its end, or its present end, in here
+    joined: Mapping[str, Tally] = field(default_factory=dict)  # by group, what came of readings
+    absent: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by group and channel, samples without it
 
     def settle(self, state: PartitionState) -> None:
         """Note how far the partition was read and what is remembered of that."""
@@ -179,11 +182,11 @@ class Taking:
         self.places.forget(group, leaving)
         return slab.slot(key, begins)
 
-    def taken(self, next_offset: int) -> Taken:
-        """Return all that was found."""
+    def taken(self, next_offset: int, widths: Mapping[str, int]) -> Taken:
+        """Return all that was found; `widths` says how many values each group has side by side."""
         return Taken(
             parts={
-                name: _part(self._partition, self._slabs[name], found, self.watermark_ms)
+                name: _part(self._partition, (self._slabs[name], widths[name]), found, self.watermark_ms)
                 for name, found in self._gathered.items()
             },
             rejected=self._rejected,
@@ -198,8 +201,8 @@ class Taking:
         )
 
 
-def _part(partition: TopicPartition, slab: Slab, found: Gathered, watermark_ms: int) -> Part:
-    width = slab.dtype["window"].shape[1]
+def _part(partition: TopicPartition, held: tuple[Slab, int], found: Gathered, watermark_ms: int) -> Part:
+    slab, width = held
     values = np.array(found.values, dtype=np.float64).reshape(len(found.slots), width)
     samples = Samples(
         slots=np.array(found.slots, dtype=np.intp),

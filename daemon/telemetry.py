@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, assert_never, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -15,7 +13,8 @@ from daemon import events
 from daemon.exposition import Numbers
 from daemon.logs import Budget, Log
 from daemon.metrics import Metrics
-from daemon.types import DropReason, RejectReason, TopicPartition
+from daemon.series import start_group, start_process, start_topic
+from daemon.types import TopicPartition
 
 _LINES_MAX = 30  # a minute, for each kind of event
 _DETAIL_CHARS_MAX = 300
@@ -68,7 +67,7 @@ class Telemetry:
         self.registry = CollectorRegistry()
         self.registry.register(self._numbers)
         ProcessCollector(registry=self.registry)
-        self._introduce_process(config_checksum)
+        start_process(self._numbers, config_checksum)
 
     def note(self, event: events.Event) -> None:
         """Move the metrics of `event` and write its log line, if it has one."""
@@ -129,6 +128,16 @@ class Telemetry:
                 return self._records_rejected(event)
             case events.SamplesDropped():
                 return self._samples_dropped(event)
+            case events.StreamsSpread():
+                return self._streams_spread(event)
+            case events.TopicsFound():
+                self._numbers.set(Metrics.TOPICS, len(event.topics))
+                return (_Line("info", "topics_found", {"topics": _short(", ".join(event.new))}),) if event.new else ()
+            case events.SamplesJoined():
+                return self._samples_joined(event)
+            case events.ChannelsMissing():
+                self._numbers.add(Metrics.CHANNELS_MISSING, event.count, event.group, event.channel)
+                return ()
             case events.PointsUnselected():
                 return self._points_unselected(event)
             case events.StreamsForgotten():
@@ -207,6 +216,17 @@ class Telemetry:
         self._numbers.add(Metrics.DROPPED, event.count, event.group, event.reason)
         fields = {"group": event.group, "reason": event.reason, "samples": event.count}
         yield _Line("info", "samples_dropped", fields, scarce=(event.group, event.reason), weight=event.count)
+
+    def _streams_spread(self, event: events.StreamsSpread) -> Iterable[_Line]:
+        self._numbers.add(Metrics.SPREAD, event.count, event.topic, event.group)
+        if self._first("spread", event.topic):  # nobody has to read it twice
+            fields = {"topic": event.topic, "group": event.group, "stream": _short(event.stream)}
+            yield _Line("warning", "streams_spread", fields)
+
+    def _samples_joined(self, event: events.SamplesJoined) -> Iterable[_Line]:
+        self._numbers.add(Metrics.JOINED, event.complete, event.group, "complete")
+        self._numbers.add(Metrics.JOINED, event.incomplete, event.group, "incomplete")
+        return ()
 
     def _points_unselected(self, event: events.PointsUnselected) -> Iterable[_Line]:
         self._introduce_topic(event.topic)
@@ -334,58 +354,18 @@ class Telemetry:
         for partition, newest in self._newest.items():
             self._numbers.set(Metrics.LAG_SECONDS, now - newest, *_labels(partition))
 
-    def _introduce_process(self, config_checksum: str) -> None:
-        numbers = self._numbers
-        numbers.tell(Metrics.BUILD_INFO, _installed("longwatch"), platform.python_version(), _installed("torch"))
-        if config_checksum:
-            numbers.tell(Metrics.CONFIG_INFO, config_checksum)
-        numbers.set(Metrics.READY, 0)
-        for state in ("assigned", "restoring"):
-            numbers.set(Metrics.PARTITIONS, 0, state)
-        for outcome in ("committed", "failed"):
-            numbers.start(Metrics.TURNS, outcome)
-            numbers.start(Metrics.TRANSACTIONS, outcome)
-        for inquiry in get_args(events.InquiryOutcome):
-            numbers.start(Metrics.INQUIRIES, inquiry)
-        for phase in ("poll", "step", "commit"):
-            numbers.start(Metrics.TURN_SECONDS, phase)
-
     def _introduce_group(self, group: str) -> None:
-        if not self._first("group", group):
-            return
-        for metric in (Metrics.SAMPLES, Metrics.SCORE, Metrics.MODELS_REFUSED, Metrics.WITHHELD):
-            self._numbers.start(metric, group)
-        for change in _CHANGE_EVENTS:
-            for rule in ("anomaly", "guard", "silence"):
-                self._numbers.start(Metrics.ALERTS, group, change, rule)
-        for reason in get_args(DropReason):
-            self._numbers.start(Metrics.DROPPED, group, reason)
-        for why in get_args(events.ForgetReason):
-            self._numbers.start(Metrics.FORGOTTEN, group, why)
-        for outcome in get_args(events.TrainingOutcome):
-            self._numbers.start(Metrics.TRAINING_RUNS, group, outcome)
-        for cause in ("schedule", "drift"):
-            self._numbers.start(Metrics.TRAINING_CAUSES, group, cause)
+        if self._first("group", group):
+            start_group(self._numbers, group)
 
     def _introduce_topic(self, topic: str) -> None:
         if self._first("topic", topic):
-            self._numbers.start(Metrics.UNSELECTED, topic)
-            for reason in get_args(RejectReason):
-                self._numbers.start(Metrics.REJECTED, topic, reason)
-            for cause in get_args(events.GapReason):
-                self._numbers.start(Metrics.INPUT_GAPS, topic, cause)
+            start_topic(self._numbers, topic)
 
     def _first(self, kind: str, name: str) -> bool:
         new = (kind, name) not in self._known
         self._known.add((kind, name))
         return new
-
-
-def _installed(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _labels(partition: TopicPartition) -> tuple[str, str]:

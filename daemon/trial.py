@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from daemon import canaries
 from daemon.alert_events import AlertEvent, Group
-from daemon.engine import Part, Samples, layout, step
+from daemon.engine import layout, step
 from daemon.models import LiveModel
+from daemon.samples import Part, Samples
 from daemon.types import TopicPartition
 from detectors import scaling
 from detectors.adopt import adopt

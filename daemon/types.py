@@ -81,8 +81,8 @@ RejectReason = Literal[
 ]
 """Why a record goes to the dead-letter topic; the closed list is the label of a metric."""
 
-DropReason = Literal["late", "duplicate", "missing", "not_finite"]
-"""Why a sample is counted and left out, although its record was well formed."""
+DropReason = Literal["late", "duplicate", "missing", "not_finite", "unmeasured"]
+"""Why a sample or a reading is counted and left out, although its record was well formed."""
 
 
 class Rejected(NamedTuple):

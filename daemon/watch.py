@@ -76,6 +76,10 @@ class Watch:
         self._wall_clock = wall_clock
         self._looked_at = -LOOK_SECONDS
 
+    def lead(self, topic: str) -> None:
+        """Let the owner of another topic's first partition train from now on."""
+        self._leader = TopicPartition(topic, 0)
+
     def after_turn(self, now: float) -> None:
         """Mark progress, and look around when it is time; `now` is in monotonic seconds."""
         wall = self._wall_clock()

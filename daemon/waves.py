@@ -40,18 +40,26 @@ class Queue:
     def waves(self, first: int, end: int) -> Iterator[Wave]:
         """Yield the samples of the rows from `first` to `end`, so that no wave holds a stream twice, in their order."""
         low, high = np.searchsorted(self.row, (first, end))
+        if low == high:
+            return
         at, row, rank = self.at[low:high], self.row[low:high] - first, self.rank[low:high]
         order = np.argsort(rank, kind="stable")
         for number, wave in enumerate(np.split(order, np.cumsum(np.bincount(rank))[:-1])):
             yield Wave(at[wave], row[wave], number == 0)
 
 
-def queued(slots: Index) -> tuple[Queue, Index]:
-    """Return a queue of one partition's samples, which are in their order, and the different slots, ascending."""
+def queued(slots: Index, among: Index | None = None) -> tuple[Queue, Index]:
+    """Return a queue of one partition's samples, which are in their order, and the different slots, ascending.
+
+    Where the slots are some of those `among`, which ascend too, the rows are counted among these.
+    """
     at = np.argsort(slots, kind="stable")
     ordered = slots[at]
     is_first = np.ones(len(ordered), dtype=bool)
     np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
     row = np.cumsum(is_first) - 1
     begins = np.flatnonzero(is_first)
-    return Queue(at, row, np.arange(len(at)) - begins[row]), ordered[begins]
+    rank = np.arange(len(at)) - begins[row]
+    if among is None:
+        return Queue(at, row, rank), ordered[begins]
+    return Queue(at, np.searchsorted(among, ordered), rank), among

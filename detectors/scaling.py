@@ -24,6 +24,7 @@ FIRST_SPREAD_SHARE = 0.1  # of the location, while there are too few samples to 
 SPREAD_FLOOR_SHARE = 0.002  # of the location: what is smaller is no change worth a page
 SPREAD_FLOOR = 1e-9
 SCALED_MAX = 100.0  # bound for the network's sake; no squashing below it
+ELAPSED_MAX = 1e9  # seconds
 VALUE_MAX = 1e30  # a raw value beyond it counts as this much: no step or rate may overflow 32 bits
 COUNTER_SAMPLES = 50  # increments seen before a channel may be called a counter
 RESET_SHARE_MAX = 0.02
@@ -41,6 +42,7 @@ def fields(channels: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return the row fields of the scaling of `channels` channels."""
     return [
         ("raw_last", "f8", (channels,)),  # last raw value, NaN before the first
+        *([("raw_seconds", "f4", (channels,))] if channels > 1 else []),  # by which it was older than the last sample
         ("location", "f8", (channels,)),  # in use, with the spread, since they were last renewed
         ("spread", "f8", (channels,)),
         ("mean", "f8", (channels,)),  # of all samples, the latest weighing a little more
@@ -73,23 +75,38 @@ def levels(rows: Rows, values: F, seconds: F) -> F:
     rows["falls"] += difference < 0
     rows["steps"] += known
     _recognise_counters(rows, values)
+    elapsed = _elapsed(rows, seconds)
     rows["raw_last"] = np.where(np.isfinite(values), values, rows["raw_last"])
+    if values.shape[1] > 1:
+        waited = np.minimum(rows["raw_seconds"] + seconds[:, None], ELAPSED_MAX)
+        rows["raw_seconds"] = np.where(np.isfinite(values), 0.0, waited)
     if not (rows["counter"] > 0).any():
         return values
     # across a reset the increase is not known: part of it was lost with the old total
     increase = np.where(difference < 0, np.nan, difference)
     increase = np.where((rows["counter"] == DELTA) & known, values, increase)
-    rate = increase / np.maximum(seconds, 1e-3)[:, None]
+    rate = increase / elapsed
     result: F = np.where(rows["counter"] > 0, rate, values)
     return result
 
 
 def values_of(rows: Rows, level: F, seconds: F) -> F:
     """Return the raw values (n, D) that would be scored as `level` (n, D), `seconds` (n,) after the previous sample."""
-    increase = np.maximum(level, 0.0) * np.maximum(seconds, 1e-3)[:, None]
+    increase = np.maximum(level, 0.0) * _elapsed(rows, seconds)
     before = np.where(rows["counter"] == DELTA, 0.0, rows["raw_last"])
     result: F = np.where(rows["counter"] > 0, before + increase, level)
     return result
+
+
+def _elapsed(rows: Rows, seconds: F) -> F:
+    """Return the time (n, D) in which each channel's total has grown: it may have been missing in samples since then.
+
+    What was added is told by the producer for its own last interval, however many of its samples were missed before.
+    """
+    since = np.maximum(seconds, 1e-3)[:, None]
+    if rows["raw_last"].shape[1] == 1:
+        return since
+    return np.where(rows["counter"] == DELTA, since, since + rows["raw_seconds"])
 
 
 def _recognise_counters(rows: Rows, values: F) -> None:

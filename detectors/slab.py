@@ -82,6 +82,18 @@ class Slab:
         slot = self._slot_of.get(key)
         return None if slot in self._awaited else slot
 
+    def knows(self, key: str) -> bool:
+        """Return whether a stream has a slot, with or without a row."""
+        return key in self._slot_of
+
+    def newcomers(self, count_max: int) -> list[str]:
+        """Return the keys of streams that have a slot and no row yet, at most so many."""
+        return [key for slot in sorted(self._awaited)[:count_max] if (key := self.keys[slot]) != FREE]
+
+    def some_keys(self, count_max: int) -> list[str]:
+        """Return the keys of the first streams by their slots, at most so many."""
+        return [key for key in self.keys[:count_max] if key != FREE]
+
     def held(self, key: str) -> int | None:
         """Return the slot of a stream, also of one that has had no row yet."""
         return self._slot_of.get(key)

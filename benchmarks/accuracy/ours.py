@@ -19,7 +19,8 @@ from benchmarks.accuracy.outcome import Outcome
 from daemon.alert_events import AlertEvent, Group
 from daemon.commands.backtest import BLOCK_ROWS, Run
 from daemon.config import GroupConfig
-from daemon.engine import Part, step
+from daemon.engine import step
+from daemon.samples import Part
 from daemon.types import TopicPartition
 from detectors import ahead, channels, scoring
 from detectors.columns import Rows

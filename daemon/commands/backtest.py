@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from daemon import assembly, covered
 from daemon.alert_events import AlertEvent
+from daemon.commands.made import made, told
 from daemon.config import Config, GroupConfig, defaults, load
-from daemon.engine import Part, Samples, layout, step
+from daemon.engine import layout, step
 from daemon.errors import ConfigError
 from daemon.progress import Bar
+from daemon.samples import Part, Samples
 from daemon.tables import Table, TableError, read
 from daemon.types import TopicPartition
 from detectors import scoring
@@ -50,8 +52,11 @@ class Backtest:
 def group_of(config: Config, table: Table) -> GroupConfig:
     """Return the group that scores the file: the first of the configuration, with the file's channels and all windows.
 
-    Raises TableError when the file has no column for a guard of the group.
+    Where it makes its samples of others, the channels are its own. Raises TableError when the file has no column for a
+    guard of the group.
     """
+    if config.groups[0].recipe() is not None:
+        return config.maintained(config.groups[0])
     missing = [name for name in config.groups[0].guard if name not in table.channels]
     if missing:
         raise TableError(f"guard: no column {', '.join(missing)}; there are {', '.join(table.channels)}")
@@ -87,8 +92,8 @@ class Run:
         self._group = assembly.group(group, day_zero(self._settings))
         self._table, self._progress = table, progress
         self.times_ms = _strictly_rising(table.times_ms)
-        self._slab = Slab(layout(self._settings), 1, 1)
-        self._slab.slot(group.name)
+        self._slab, self._told = Slab(layout(self._settings), 1, 1), told(group)
+        self._slab.slot(group.name, {"counter": self._told.tolist()})
         self._score = np.full(len(table.times_ms), np.nan)
         self._alerts: list[AlertEvent] = []
         self._trained_at: int | None = None
@@ -114,7 +119,7 @@ class Run:
 
     def history(self, rows: int) -> StreamHistory:
         """Return the first `rows` rows as there is to learn from them."""
-        history = StreamHistory(self.times_ms[:rows], self._table.values[:rows])
+        history = StreamHistory(self.times_ms[:rows], self._table.values[:rows], self._told)
         return covered.by_windows(history, self._group.calendar)
 
     def go_on_with(self, detector: Detector, calibration: Calibration) -> None:
@@ -201,6 +206,7 @@ def main(source: Path, output: Path, config_path: Path | None, train_rows: int) 
         config = load(config_path, os.environ) if config_path else defaults()
         table = read(source)
         group = group_of(config, table)
+        table = made(group, table)
     except ConfigError as error:
         sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
         return 78

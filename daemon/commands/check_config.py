@@ -11,6 +11,7 @@ from daemon.config.scopes import row_bytes
 from daemon.errors import ConfigError, DaemonError, TopicMismatch
 from daemon.ports import Broker
 from daemon.types import TopicPartition, TopicSpec
+from daemon.wanted import Wanted
 
 EXIT_OK = 0
 EXIT_CONFIG = 78  # sysexits' EX_CONFIG: a supervisor should not try again
@@ -59,6 +60,8 @@ def _described(group: GroupConfig) -> str:
     chosen = ", ".join(str(each) for each in group.select) or "every stream"
     channels = ", ".join(group.channels) or "each field by itself"
     threshold = " ".join(f"{value}" for value in group.threshold.model_dump().values())
+    if group.join is not None:
+        channels += f" (joined by {group.join.channel})"
     parts = [f"{group.name}: {chosen}", channels, f"threshold {threshold}", f"severity {group.alert.severity}"]
     if group.maintenance:
         parts.append(f"windows of maintenance: {len(group.maintenance)}")
@@ -94,13 +97,19 @@ def _unreachable(config: Config, error: Exception) -> str:
 
 
 def _check_inputs(config: Config, broker: Broker, out: TextIO) -> tuple[int, list[str]]:
-    widest, problems = 0, []
+    widest, problems, wanted = 0, [], config.wanted()
     paths = {
         topic: f"input.feeds[{number}].topics[{index}]" if config.input.feeds else f"input.topics[{index}]"
         for number, feed in enumerate(config.input.every_feed())
         for index, topic in enumerate(feed.topics)
     }
-    for topic, path in paths.items():
+    there = broker.topics() if wanted.patterns else ()
+    for pattern in wanted.patterns:
+        if Wanted((), (pattern,), wanted.ours).among(there):
+            continue
+        problems.append(f"{paths[pattern]}: no topic matches {pattern}; create one, or correct the pattern")
+    for topic in wanted.among(there):
+        path = paths.get(topic, "input")
         count = broker.partitions(topic)
         if count is None:
             problems.append(f"{path}: the topic {topic} does not exist; create it, or correct the name")

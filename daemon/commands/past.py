@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.commands.backtest import Run, group_of
+from daemon.commands.made import made
 from daemon.config import GroupConfig, defaults, load
 from daemon.errors import ConfigError, DaemonError
 from daemon.models import ready
@@ -61,10 +62,11 @@ class Past:
     def __init__(self, choice: Choice, bar: Bar) -> None:
         config = load(choice.config, os.environ) if choice.config else defaults()
         use_threads(config.threads)
-        self.table = read(choice.source)
+        table = read(choice.source)
+        group = group_of(config, table)
+        self.table = made(group, table)
         if not len(self.table.times_ms):
             raise TableError(f"{choice.source}: there are no rows")
-        group = group_of(config, self.table)
         self.settings = group.detector()
         self._bar = bar
         self.run = Run(group, self.table, self._show)

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from daemon import __version__, assembly, covered, learning
+from daemon.commands.made import made, told
 from daemon.commands.saves import Saves, write
 from daemon.commands.voices import Child, Person, Voice
 from daemon.config import Config, GroupConfig, load
@@ -224,7 +225,7 @@ def from_topics(config: Config, group: GroupConfig, broker: Broker, arguments: T
     """
     partitions = [
         TopicPartition(topic, number)
-        for topic in config.input.every_topic()
+        for topic in assembly.topics(config, broker)
         for number in range(broker.partitions(topic) or 0)
     ]
     gatherer = Gatherer(assembly.intake(config), group.name, assembly.layouts(config)[group.name])
@@ -241,7 +242,7 @@ def from_files(group: GroupConfig, files: tuple[Path, ...]) -> Given:
     """Read each file as the history of one stream; what its labels or windows of maintenance cover is not learnt."""
     histories, learnable = [], []
     for path in files:
-        table = read(path)
+        table = made(group, read(path))
         wanted = group.channels or table.channels[:1]
         missing = [name for name in wanted if name not in table.channels]
         if missing:
@@ -249,7 +250,8 @@ def from_files(group: GroupConfig, files: tuple[Path, ...]) -> Given:
         columns = [table.channels.index(name) for name in wanted]
         order = np.argsort(table.times_ms, kind="stable")
         fresh = order[np.r_[True, np.diff(table.times_ms[order]) > 0]]
-        histories.append(StreamHistory(table.times_ms[fresh], table.values[fresh][:, columns]))
+        known = told(group) if group.channels else None
+        histories.append(StreamHistory(table.times_ms[fresh], table.values[fresh][:, columns], known))
         labels = np.zeros(len(fresh), dtype=bool) if table.labels is None else table.labels[fresh]
         learnable.append(covered.by_windows(covered.missing(histories[-1], labels), group.calendar()))
     return Given(Gathered(histories, streams=[path.name for path in files]), learnable)

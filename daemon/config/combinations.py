@@ -10,6 +10,7 @@ from daemon.config.groups import SHIPPED
 from daemon.config.matchers import Matcher, MatcherError, parse_matcher
 from daemon.config.model import Config, FeedConfig
 from daemon.config.problems import Missing, Source, at, described
+from daemon.config.recipes import impossible_recipes
 from daemon.config.scopes import impossible_scopes
 
 RLS_HIDDEN_MAX = 256
@@ -46,6 +47,7 @@ def impossible(source: Source) -> Iterator[Problem]:
         yield from _readouts_too_wide(source, ("groups", index))
         yield from _sizes_of_other_architectures(source, ("groups", index))
         yield from impossible_scopes(source, ("groups", index))
+        yield from impossible_recipes(source, ("groups", index))
 
 
 def _topics_for_two_purposes(source: Source) -> Iterator[Problem]:

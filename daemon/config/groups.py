@@ -24,7 +24,9 @@ from daemon.config.kinds import (
 )
 from daemon.config.life import ContinualConfig, DriftConfig, Learning, TrialConfig
 from daemon.config.maintenance import Windows
+from daemon.config.making import DerivedConfig, JoinConfig, derives_named, recipe
 from daemon.maintenance import Calendar
+from daemon.recipe import Recipe
 from detectors.settings import (
     KERNEL_MAX,
     LAYERS_MAX,
@@ -240,6 +242,11 @@ class GroupConfig(Section):
     channels: Channels = ()
     """Fields that are scored jointly as one stream. An empty list makes every field of a record a stream of its own,
     told apart by the label `field`, with the one channel `value`."""
+    join: JoinConfig | None = None
+    """Where the channels come as readings of their own: how these are joined. Without it a sample is what one record
+    holds of the channels."""
+    derive: Mapping[str, DerivedConfig] = {}
+    """Channels that are made of what is read, in this order; only those that stand in `channels` are scored."""
     rename: Mapping[str, LabelName] = {}
     """Other names for labels, `{old: new}`, in the place of a label that has the new name already."""
     by: Annotated[tuple[LabelName, ...], Field(strict=False, max_length=1000)] = ()
@@ -299,6 +306,15 @@ class GroupConfig(Section):
         if value and info.data.get("by"):
             raise expected("it without by, which leaves out all others already")
         return value
+
+    @field_validator("derive")
+    @classmethod
+    def _derives_named(cls, value: Mapping[str, DerivedConfig]) -> Mapping[str, DerivedConfig]:
+        return derives_named(value)
+
+    def recipe(self) -> Recipe | None:
+        """Return what the group's samples are made of; None where they are what stands in a record."""
+        return recipe(self.channels, self.join, self.derive)
 
     def calendar(self) -> Calendar:
         """Return the windows of the group's maintenance."""

@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 from daemon.config.matchers import Matcher, MatcherError, parse_matcher
 from daemon.config.secret import Secret, SecretFile
 from daemon.formats import FORMATS
+from daemon.wanted import PATTERN
 
 FILE_BYTES_MAX = 64 * 1024
 PORT_MAX = 65535
@@ -66,6 +67,16 @@ def _topic(text: str) -> str:
     if text in {".", ".."}:
         raise expected("a topic name that is not . or ..")
     return Form(r"[A-Za-z0-9._-]{1,249}", "a topic name of 1 to 249 letters, digits, dots, _ and -")(text)
+
+
+def _topic_or_pattern(text: str) -> str:
+    if not text.startswith(PATTERN):
+        return _topic(text)
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise expected(f"a regular expression that can be read ({error})") from None
+    return text
 
 
 def _address(text: str) -> str:
@@ -166,8 +177,8 @@ def _field_paths(value: object) -> object:
 Topic = Annotated[str, AfterValidator(_topic)]
 """A Kafka topic."""
 
-Topics = Annotated[tuple[Topic, ...], Field(strict=False, min_length=1)]
-"""At least one topic."""
+Topics = Annotated[tuple[Annotated[str, AfterValidator(_topic_or_pattern)], ...], Field(strict=False, min_length=1)]
+"""At least one topic, or pattern of topics."""
 
 Values = Literal["auto", "gauge", "counter", "delta"]
 """What values are, as far as the operator says so."""
@@ -202,7 +213,10 @@ else:
     FormatName = Literal[tuple(FORMATS)]
 """The name of a format; which there are is known when the program runs."""
 
-Channels = Annotated[tuple[Annotated[str, AfterValidator(CHANNEL)], ...], Field(strict=False)]
+ChannelName = Annotated[str, AfterValidator(CHANNEL)]
+"""A field that is scored, or of which something scored is made."""
+
+Channels = Annotated[tuple[ChannelName, ...], Field(strict=False)]
 """Fields that are scored jointly."""
 
 Selector = Annotated[

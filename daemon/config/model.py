@@ -29,6 +29,7 @@ from daemon.config.maintenance import Windows
 from daemon.config.security import SecurityConfig
 from daemon.config.server import ServerConfig
 from daemon.formats.options import Compression, Envelope, TimestampSource, TimestampUnit
+from daemon.wanted import Wanted
 
 
 class KafkaConfig(Section):
@@ -79,7 +80,9 @@ class FeedConfig(Section):
     """Topics whose records are understood in one way."""
 
     topics: Topics = ("metrics",)
-    """The topics to read."""
+    """The topics to read. What begins with `^` is a regular expression of the whole name: topics that match are read
+    as they appear, those that the daemon writes and Kafka's own (`__`) aside. A topic that several feeds could read is
+    that of the one that names it, else of the first that matches."""
     format: FormatName = "json"
     """How the records are written; it is never guessed. docs/formats.md has a section on each."""
     envelope: Envelope = "none"
@@ -124,6 +127,8 @@ class InputConfig(FeedConfig):
     """Larger records are dead letters."""
     future_seconds_max: float = Field(default=300.0, ge=0, le=366 * 86400)
     """A time stamp further ahead of the record's own Kafka time is refused."""
+    discover_seconds: float = Field(default=30.0, ge=1, le=86400)
+    """How often is looked for topics that match a pattern and are not read yet."""
     rejected_run_max: int = Field(default=0, ge=0, le=1_000_000_000)
     """So many records of a partition in a row that cannot be used end the daemon; 0: it goes on with dead letters."""
 
@@ -132,7 +137,7 @@ class InputConfig(FeedConfig):
         return self.feeds or (self,)
 
     def every_topic(self) -> tuple[str, ...]:
-        """Return all topics in their order."""
+        """Return all topics and patterns in their order."""
         return tuple(topic for feed in self.every_feed() for topic in feed.topics)
 
 
@@ -239,6 +244,12 @@ class Config(Section):
     """Processes that share the input as members of the group, under one command; `auto`: one for each core."""
     threads: int = Field(default=1, ge=1, le=256)
     """Threads that the arithmetic may use; more than one rarely helps models of this size."""
+
+    def wanted(self) -> Wanted:
+        """Return which topics are read, and which are our own."""
+        outputs = self.outputs
+        written = (outputs.alerts, outputs.scores, outputs.dead_letters, outputs.models)
+        return Wanted.of(self.input.every_topic(), (self.state.topic, *(each.topic for each in written)))
 
     def maintained(self, group: GroupConfig) -> GroupConfig:
         """Return the group with the windows of all groups before its own."""

@@ -42,7 +42,8 @@ def impossible_scopes(source: Source, path: Path) -> Iterator[Problem]:
 
 def row_bytes(group: GroupConfig) -> int:
     """Return what one stream of a group takes in memory and in the state topic."""
-    return layout(group.detector()).itemsize
+    recipe = group.recipe()
+    return layout(group.detector(), recipe.fields() if recipe else ()).itemsize
 
 
 def _too_large(source: Source, path: Path, group: GroupConfig) -> Iterator[Problem]:

@@ -128,6 +128,7 @@ class Producer(Protocol):
 class Admin(Protocol):
     """The part of the library's admin client that is used here."""
 
+    def list_topics(self) -> Sequence[str]: ...
     def describe_topics(self, topics: Sequence[str]) -> Sequence[Mapping[str, Any]]: ...
     def describe_configs(
         self, config_resources: Sequence[object], *, config_filter: str

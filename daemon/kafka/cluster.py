@@ -51,6 +51,11 @@ class Cluster:
         self._readers: set[_Closable] = set()
         self._writers: list[Writer] = []
 
+    def topics(self) -> Sequence[str]:
+        """Return the names of all topics that there are, as far as they may be seen. Raises BrokerUnavailable."""
+        with self._lock:
+            return sorted(self._ask("asking for the topics", lambda admin: admin.list_topics()))
+
     def partitions(self, topic: str) -> int | None:
         """Return how many partitions `topic` has, None when it does not exist."""
         with self._lock:

@@ -152,6 +152,11 @@ class KafkaSource:
         """Return the proof of membership as of the last poll."""
         return self._membership
 
+    def read(self, topics: Sequence[str]) -> None:
+        """Read these topics from now on; what was read before stays ours through the rebalance that this causes."""
+        self._topics = list(topics)
+        self._consumer.subscribe(self._topics, listener=self._notes)
+
     def close(self) -> None:
         """Leave the group, unless it knows us by an instance id; then our place is kept for the session timeout."""
         if self._closed:

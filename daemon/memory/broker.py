@@ -118,6 +118,10 @@ class MemoryBroker:
         self._committed_wait_seconds = committed_wait_seconds
         self._sources: list[MemorySource] = []
 
+    def topics(self) -> Sequence[str]:
+        """Return the names of all topics that there are."""
+        return self._cluster.topics()
+
     def partitions(self, topic: str) -> int | None:
         """Return how many partitions `topic` has, None when it does not exist."""
         return self._cluster.partitions(topic)

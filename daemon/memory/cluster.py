@@ -74,6 +74,11 @@ class MemoryCluster:
 
     # Topics
 
+    def topics(self) -> list[str]:
+        """Return the names of all topics that there are."""
+        with self.changed:
+            return sorted(self._topics)
+
     def partitions(self, topic: str) -> int | None:
         """Return how many partitions `topic` has, None when there is no such topic."""
         with self.changed:

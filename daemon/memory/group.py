@@ -45,6 +45,12 @@ class Group:
         self.prepare()
         return name
 
+    def subscribe(self, name: str, topics: Iterable[str]) -> None:
+        """Let a member read other topics than before, if the group still knows it."""
+        if name in self.members:
+            self.members[name].topics = frozenset(topics)
+            self.prepare()
+
     def leave(self, name: str) -> None:
         """Remove a member, by its wish or because it was silent for too long."""
         if self.members.pop(name, None) is not None:

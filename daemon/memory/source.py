@@ -86,6 +86,13 @@ class MemorySource:
         """Return the proof of membership as of the last poll."""
         return MemoryMembership(self._group_id, self._member, self._generation)
 
+    def read(self, topics: Sequence[str]) -> None:
+        """Read these topics from now on; what was read before stays ours through the rebalance that this causes."""
+        self._topics = frozenset(topics)
+        with self._cluster.changed:
+            self._group.subscribe(self._member, self._topics)
+            self._cluster.changed.notify_all()
+
     def lose_session(self) -> None:
         """Be thrown out of the group without noticing; the next poll tells, and joins again."""
         self._cluster.evict(self._group_id, self._member)

@@ -32,6 +32,9 @@ class Late:
         found = self._admin.describe_configs(config_resources, config_filter=config_filter)
         return found if self._heard("configs") else {"topic": {name: {} for name in found["topic"]}}
 
+    def list_topics(self) -> Sequence[str]:
+        return self._admin.list_topics()
+
     def create_topics(self, new_topics: Mapping[str, Mapping[str, object]], *, wait_for_metadata: bool) -> object:
         return self._admin.create_topics(new_topics, wait_for_metadata=wait_for_metadata)
 

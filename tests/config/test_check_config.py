@@ -35,6 +35,9 @@ class Topics(Broker):
         self.fault = fault
         self.is_closed = False
 
+    def topics(self) -> Sequence[str]:
+        return sorted(self.known)
+
     def partitions(self, topic: str) -> int | None:
         return self.known.get(topic)
 

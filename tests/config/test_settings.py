@@ -56,6 +56,8 @@ PAIRS: list[tuple[type, type[BaseModel], set[str]]] = [
         {
             "name",
             "select",
+            "join",
+            "derive",
             "rename",
             "by",
             "drop",

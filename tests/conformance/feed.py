@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.alert_events import AlertEvent, Group
-from daemon.engine import Part, Samples, Step, layout, step
+from daemon.engine import Step, layout, step
+from daemon.samples import Part, Samples
 from daemon.types import TopicPartition
 from detectors.autoencoder import weight_shapes
 from detectors.network import Network, use_threads

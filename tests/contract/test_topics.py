@@ -148,3 +148,9 @@ def test_a_record_survives_unchanged(
     world.door.publish([Outgoing(partition.topic, 0, key, value, headers)])
     (record,) = world.read(partition)
     assert (record.key, record.value, tuple(record.headers)) == (key, value, headers)
+
+
+def test_every_topic_that_there_is_has_its_name_told(world: World) -> None:
+    assert not any(name.startswith(world.prefix) for name in world.door.topics())
+    made = {world.topic(), world.topic(compacted=True)}
+    assert made <= set(world.door.topics())

@@ -16,11 +16,12 @@ import msgspec
 from daemon.alert_events import AlertEvent, Group
 from daemon.codec import decode_scores
 from daemon.codec import scores as score_messages
-from daemon.engine import Part, step
+from daemon.engine import step
 from daemon.formats import JsonFormat
 from daemon.intake import Intake, Limits, Taken
 from daemon.memory import MemoryRecord
 from daemon.partitions import settle
+from daemon.samples import Part
 from daemon.state import Manifest, PartitionState
 from daemon.types import TopicPartition
 from detectors.adopt import adopt

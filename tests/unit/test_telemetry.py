@@ -124,6 +124,8 @@ def one_of_each() -> Iterator[Event]:
     yield TurnFailed("the transaction timed out", (ZERO, ONE))
     yield rejects("undecodable", 2)
     yield SamplesDropped("api", "late", 4)
+    yield from (events.SamplesJoined("api", 5, 1), events.ChannelsMissing("api", "cpu", 3))
+    yield from (events.TopicsFound((), ()), events.StreamsSpread("metrics", "api", 1, "s"))
     yield PointsUnselected("metrics", 2)
     yield StreamsForgotten("api", "evicted", 3)
     yield AlertChanged("api", "open", "anomaly", "a1", "host=web-1", 1.7)

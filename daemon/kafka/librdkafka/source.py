@@ -51,7 +51,7 @@ class LibrdkafkaSource:
     def __init__(
         self, settings: ConnectionSettings, topics: Sequence[str], topic_id: Callable[[str], str | None]
     ) -> None:
-        self._settings, self._topics, self._topic_id = settings, list(topics), topic_id
+        self._settings, self._topic_id = settings, topic_id
         self._lock = threading.Lock()
         self._notes: list[Note] = []
         self._owned: frozenset[TopicPartition] = frozenset()
@@ -60,14 +60,11 @@ class LibrdkafkaSource:
         self._stopped: set[TopicPartition] = set()  # the library reads no more there, until it begins anew
         self._positions: dict[TopicPartition, int] = {}
         self._topic_ids: dict[str, str] = {}
-        self._topics_due = time.monotonic()
         self._closed = False
         self._contact = Contact()
         self._consumer = Consumer(options.member(settings, self._contact.on_error))
         self._proof = Proof(self._consumer.consumer_group_metadata(), "")
-        self._consumer.subscribe(
-            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        self.read(topics)
         self._waiting = Waiting(partial(consumed, self._consumer))
 
     @property
@@ -149,6 +146,14 @@ class LibrdkafkaSource:
         metadata = self._consumer.consumer_group_metadata()
         # In this order: a name that is still the old one now was so when the proof was made.
         return Proof(metadata, self._proof.member_id) if self._is_same() else self._proof
+
+    def read(self, topics: Sequence[str]) -> None:
+        """Read these topics from now on; what was read before stays ours through the rebalance that this causes."""
+        self._topics = list(topics)
+        self._topics_due = time.monotonic()
+        self._consumer.subscribe(
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
 
     def close(self) -> None:
         """Leave the group, unless it knows us by an instance id; then our place is kept for the session timeout."""

@@ -161,6 +161,10 @@ class Broken:
         parts[self.part][np.abs(inputs[:, 0]) > 50.0] = np.inf if self.part == "cell" else np.nan
         return Moved(**parts)
 
+    def autoregress(self, window: F4) -> F4 | None:
+        """Return the linear forecast."""
+        return NETWORK.autoregress(window)
+
     def rebuild(self, inputs: F4, valid: NDArray[np.bool_]) -> tuple[F4, F4]:
         """Return the state after a stored window."""
         return NETWORK.rebuild(inputs, valid)

@@ -129,6 +129,10 @@ class Plain:
         """Take no step."""
         raise NotImplementedError
 
+    def autoregress(self, window: F4) -> F4 | None:
+        """Expect nothing."""
+        raise NotImplementedError
+
     def rebuild(self, inputs: F4, valid: NDArray[np.bool_]) -> tuple[F4, F4]:
         """Rebuild nothing."""
         raise NotImplementedError

@@ -159,6 +159,19 @@ def test_a_level_leads_back_to_the_value_that_would_give_it(told: float) -> None
     assert scaling.levels(rows, value, seconds)[0, 0] == pytest.approx(2.5)
 
 
+@pytest.mark.parametrize(("told", "after"), [(scaling.COUNTER, 1.0), (scaling.DELTA, 3.0)])
+def test_a_rate_after_missing_values_is_that_of_the_time_in_which_it_grew(told: float, after: float) -> None:
+    rows = fresh(channels=2)
+    rows["counter"] = told
+    values = np.array([[0.0, 0.0], [10.0, 10.0], [NAN, 20.0], [NAN, 30.0], [40.0, 40.0]])
+    if told == scaling.DELTA:  # the producer tells what was added since its own last word
+        values = np.array([[30.0, 30.0], [30.0, 30.0], [NAN, 30.0], [NAN, 30.0], [30.0, 30.0]])
+    levels, _ = run(rows, values)
+    assert levels[4].tolist() == [after, after]
+    value = scaling.values_of(rows, np.full((1, 2), 2.5), np.array([SECONDS]))
+    assert scaling.levels(rows, value, np.array([SECONDS]))[0].tolist() == [2.5, 2.5]
+
+
 def test_what_is_told_to_be_a_level_stays_one_however_it_rises() -> None:
     rows = fresh()
     rows["counter"] = scaling.GAUGE
