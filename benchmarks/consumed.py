@@ -164,7 +164,7 @@ def daemon_cost(feed: Input, topic: Topic, warm_samples: int, folder: Path, work
     """
     port, group = free_port(), uuid.uuid4().hex[:8]
     config, log = folder / f"{group}.yaml", folder / f"{group}.log"
-    told = {**_settings(feed.bootstrap, topic.name, group, port), "workers": workers}
+    told = {**settings(feed.bootstrap, topic.name, group, port), "workers": workers}
     config.write_text(json.dumps(told), encoding="utf-8")
     with DaemonChild([sys.executable, "-m", "daemon", "run", str(config)], log) as daemon:
         begun: tuple[float, float, float] | None = None
@@ -181,7 +181,8 @@ def daemon_cost(feed: Input, topic: Topic, warm_samples: int, folder: Path, work
         raise SystemExit(f"the daemon has not scored its input in {SCORED_SECONDS_MAX:.0f} s: {log}")
 
 
-def _settings(bootstrap: str, topic: str, group: str, port: int) -> dict[str, object]:
+def settings(bootstrap: str, topic: str, group: str, port: int) -> dict[str, object]:
+    """Return the shipped configuration for one topic, but that nothing trains beside it."""
     return {
         "kafka": {"bootstrap_servers": [bootstrap], "group_id": group},
         "input": {"topics": [topic]},

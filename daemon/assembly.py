@@ -13,6 +13,7 @@ from daemon.engine import layout
 from daemon.errors import BrokerUnavailable
 from daemon.formats import FieldPaths, Format, Options, decoder
 from daemon.formats.point import Kind
+from daemon.inflow import TurnLimits
 from daemon.intake import Intake, Limits
 from daemon.intakes import Intakes
 from daemon.kafka import ConnectionSettings, broker_class, check_codecs
@@ -174,10 +175,9 @@ def prepare_models_topic(config: Config, broker: Broker) -> None:
 
 def loop_settings(config: Config) -> LoopSettings:
     """Return what the loop needs of the configuration."""
-    scores = config.outputs.scores
+    scores, told = config.outputs.scores, config.input
     return LoopSettings(
-        records_max=config.input.records_max,
-        poll_seconds=config.input.poll_seconds,
+        limits=TurnLimits(told.records_max, told.turn_bytes_max, told.turn_seconds, told.poll_seconds),
         flush_seconds=config.state.flush_seconds,
         state_topic=config.state.topic,
         alerts_topic=config.outputs.alerts.topic,

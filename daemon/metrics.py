@@ -61,6 +61,12 @@ class Metrics(Enum):
         ("phase",),
         _SECONDS,
     )
+    TURN_RECORDS_MAX = Declared(
+        "gauge",
+        "longwatch_turn_records_max",
+        "Records that the next turn takes at most: it grows while there is lag, until a turn lasts input.turn_seconds, "
+        "and shrinks without. Small while longwatch_lag_records grows: the records hold much, or the machine is busy.",
+    )
     SCORE = Declared(
         "histogram",
         "longwatch_score",
@@ -221,8 +227,9 @@ class Metrics(Enum):
     PARTITIONS = Declared(
         "gauge",
         "longwatch_partitions",
-        "Partitions of this member: assigned, and those of them still restoring. None assigned: there are more "
-        "members than partitions.",
+        "Partitions of this member: assigned, and those of them still restoring or paused. None assigned: there are "
+        "more members than partitions. Paused for long: more is read of them than turns can take, see "
+        "input.turn_seconds and input.turn_bytes_max.",
         ("state",),
     )
     MODEL_INFO = Declared(

@@ -112,7 +112,7 @@ def watched() -> Watched:
 
 def turn(scores: dict[str, list[float]], records: int = 3) -> TurnCommitted:
     arrays = {group: np.asarray(values, dtype=np.float64) for group, values in scores.items()}
-    return TurnCommitted(records, sum(map(len, scores.values())), 0.2, 0.004, 0.03, arrays)
+    return TurnCommitted(records, sum(map(len, scores.values())), 0.2, 0.004, 0.03, arrays, paused=2)
 
 
 def rejects(reason: RejectReason, count: int, detail: str = "not JSON") -> RecordsRejected:
@@ -170,6 +170,7 @@ def test_both_expositions_are_readable(watched: Watched) -> None:
 def test_a_committed_turn_counts_records_samples_and_seconds(watched: Watched) -> None:
     watched.note(turn({"api": [0.1, 0.3], "db": [2.0]}, records=5))
     assert watched.value("longwatch_records_total") == 5
+    assert watched.value("longwatch_partitions", state="paused") == 2
     assert watched.value("longwatch_samples_total", group="api") == 2
     assert watched.value("longwatch_samples_total", group="db") == 1
     assert watched.value("longwatch_turns_total", outcome="committed") == 1
