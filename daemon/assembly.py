@@ -10,7 +10,7 @@ from pathlib import Path
 from daemon.alert_events import Group
 from daemon.config import Config, FeedConfig, GroupConfig
 from daemon.engine import layout
-from daemon.errors import BrokerUnavailable
+from daemon.errors import BrokerUnavailable, ConfigError
 from daemon.formats import FieldPaths, Format, Options, decoder
 from daemon.formats.point import Kind
 from daemon.inflow import TurnLimits
@@ -25,6 +25,7 @@ from daemon.model_topic import Keep
 from daemon.ports import Broker
 from daemon.state import GroupLayout
 from daemon.types import TopicSpec
+from detectors import device
 from detectors.drift import DriftLimits
 from detectors.scoring import Detector
 
@@ -39,6 +40,18 @@ def connected(config: Config) -> Broker:
     """Return the door to the configured cluster. Raises ConfigError when a package is missing to read what is there."""
     check_codecs()
     return broker_class(config.kafka.client)(connection(config))
+
+
+def check_devices(config: Config) -> None:
+    """Raise ConfigError naming the groups whose device is not in this machine."""
+    problems = []
+    for number, each in enumerate(config.groups):
+        try:
+            device.found(each.device)
+        except device.DeviceMissing as error:
+            problems.append(f"groups[{number}].{error}")
+    if problems:
+        raise ConfigError(problems)
 
 
 def connection(config: Config) -> ConnectionSettings:

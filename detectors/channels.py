@@ -92,13 +92,14 @@ def clear(rows: Rows) -> None:
 def model_parts(rows: Rows, errors: F) -> F:
     """Return each channel's part (n, D) in the network's error, from `errors` (n, HEADS, D), NaN where missing.
 
-    One channel's errors count as they are. Of several, those of the forecast are squared and measured by their usual
-    squares, or the loudest would be all that is heard; what was said of the newest sample tells nothing more.
+    One channel's errors count as they are, in the mean, or the forecast's alone where nothing else was told. Of
+    several, those of the forecast are squared and measured by their usual squares, or the loudest would be all that is
+    heard; what was said of the newest sample tells nothing more.
     """
     if errors.shape[2] == 1:
         size = known(np.abs(errors))
         single: F = size[:, 0] + size[:, AHEAD]
-        single /= HEADS
+        single /= np.where(np.isnan(errors[:, 0]), 1.0, HEADS)
         return single
     square = rows["error_square"].astype(np.float64)  # (n, D)
     least = np.maximum(SQUARE_SHARE_MIN * np.median(square, axis=1, keepdims=True), SQUARE_FLOOR)
