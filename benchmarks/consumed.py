@@ -50,6 +50,14 @@ class Topic:
     samples: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a sample took."""
+
+    processor_seconds: float  # of the process that was started
+    seconds: float
+
+
 class Input:
     """Topics of one run on one broker."""
 
@@ -90,20 +98,24 @@ class Input:
 
     def read(self, topic: Topic, use: Callable[[TopicPartition, Sequence[Record]], None] | None = None) -> float:
         """Read a topic with the client library alone, `use` what comes, and return processor seconds a sample."""
+        return self.taken(topic, use).processor_seconds
+
+    def taken(self, topic: Topic, use: Callable[[TopicPartition, Sequence[Record]], None] | None = None) -> Cost:
+        """Read a topic as `read` does, and return all that a sample took."""
         consumer = client.lone_consumer(self._settings, committed=True)
         partitions = [client.native(TopicPartition(topic.name, number)) for number in range(PARTITIONS)]
         consumer.assign(partitions)
         for partition in partitions:
             consumer.seek(partition, 0)
-        seen, began = 0, time.process_time()
+        seen, began, begun = 0, time.process_time(), time.perf_counter()
         while seen < topic.records:
             for partition, records in consumer.poll(timeout_ms=POLL_MS, max_records=POLL_RECORDS_MAX).items():
                 seen += len(records)
                 if use is not None:
                     use(TopicPartition(*partition), records)
-        took = time.process_time() - began
+        took = Cost((time.process_time() - began) / topic.samples, (time.perf_counter() - begun) / topic.samples)
         consumer.close(autocommit=False, timeout_ms=1000)
-        return took / topic.samples
+        return took
 
 
 def singles(streams: int, samples: int) -> Iterator[tuple[int, bytes]]:
@@ -149,15 +161,7 @@ class Pipeline:
         settle(state, taken, step([(self._group, [taken.parts["all"]])]).deltas)
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a sample took."""
-
-    processor_seconds: float  # of the process that was started
-    seconds: float
-
-
-def daemon_cost(feed: Input, topic: Topic, warm_samples: int, folder: Path, workers: int = 1) -> Cost:
+def daemon_cost(feed: Input, topic: Topic, warm_samples: int, folder: Path, workers: int | str = 1) -> Cost:
     """Let a daemon score a topic and return what a sample took, after so many that only fill its state.
 
     It runs with the shipped settings: state pages, alerts, notable scores, metrics, logs.

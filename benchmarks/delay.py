@@ -25,6 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file, too
 
 from benchmarks.consumed import INTERVAL_MS, PARTITIONS, START_MS, settings, singles
+from benchmarks.rows import Plan, Row
 from daemon import codec
 from daemon.demo.child import DaemonChild, free_port, read_page
 from daemon.embedded import broker_at
@@ -33,6 +34,7 @@ from daemon.types import Outgoing, TopicPartition, TopicSpec
 
 SAMPLES = 6  # of each stream, by which the full rate is measured; the first two only fill the state
 TICK_SECONDS = 0.05
+SHARE, SECONDS, STREAMS_MAX = 0.25, 20.0, 20_000
 ODD_VALUE = 1000.0  # beyond the guard rail: the stream's alert opens at once
 ODD = re.compile(r"odd-\w+")
 WAIT_SECONDS_MAX = 300.0
@@ -146,6 +148,18 @@ class Bench:
         return found
 
 
+def of_delay(plan: Plan, address: str, stack: ExitStack) -> Iterator[Row]:
+    """Yield the delay of an alert at a quarter of the full rate, in turns."""
+    bench = Bench(address, min(plan.daemon_streams, STREAMS_MAX), stack, {})
+    full = stack.enter_context(bench.daemon())
+    found = [bench.delay(SHARE * full, SECONDS) for _ in range(plan.repeats)]
+    most = sorted(float(np.percentile(each.milliseconds, 99)) for each in found)[len(found) // 2]
+    name = (
+        f"turns from a record's append to its alert's commit, 99 of 100, at {SHARE:g} of the full rate ({most:.0f} ms)"
+    )
+    yield Row(name, [each.turns for each in found], 5.0, is_limit=True)
+
+
 def feed(topic: str, bootstrap: str, streams: int, rate: float, seconds: float) -> None:
     """Write so many records a second, tick after tick; a tick's last one is of a new stream and out of bounds."""
     broker, pause = KafkaBroker(ConnectionSettings((bootstrap,))), threading.Event()
@@ -172,10 +186,10 @@ def main() -> None:
     """Read the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--streams", type=int, default=20_000, help="beside those that raise alerts (default %(default)d)"
+        "--streams", type=int, default=STREAMS_MAX, help="beside those that raise alerts (default %(default)d)"
     )
-    parser.add_argument("--share", type=float, default=0.25, help="of the full rate (default %(default)g)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of writing, each time (default %(default)g)")
+    parser.add_argument("--share", type=float, default=SHARE, help="of the full rate (default %(default)g)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of writing, each time (default %(default)g)")
     parser.add_argument("--repeats", type=int, default=3, help="how often (default %(default)d)")
     parser.add_argument("--bootstrap", help="a broker to use, host:port; the topics of the run stay there")
     parser.add_argument("--input", default="{}", help="keys of the section `input`, as JSON")
