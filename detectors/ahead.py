@@ -86,11 +86,11 @@ class _Listener:
     def levels(self, rows: Row) -> list[F]:
         """Return the levels (n, D) of the next samples, one after the other, that it told of `rows` (n,).
 
-        A stream's own readout has learnt what comes next and no more: added to these, it makes them worse as often as
-        not.
+        What each stream's own readout has learnt to add to the next one is added to all.
         """
+        own = rows["forecast"] - self._ahead[:, 0]
         spread = scaling.floored(rows)
-        scaled = np.clip(self._ahead, -readout.FORECAST_MAX, readout.FORECAST_MAX)
+        scaled = np.clip(self._ahead + own[:, None], -readout.FORECAST_MAX, readout.FORECAST_MAX)
         return [rows["location"] + spread * scaled[:, k] for k in range(scaled.shape[1])]
 
     def advance(self, inputs: F4, hidden: F4, cell: F4, newest_of: Mask | None = None) -> Advanced:

@@ -152,7 +152,8 @@ def test_a_network_that_was_taught_several_samples_ahead_tells_them_at_once_and_
             z, last = scaling.scaled(before, expected), before["window"][:, 0]
             read = scoring.inputs(z, z - last, by_hand["time_ms"])
             moved = network.advance(read, before["hidden"], before["cell"])
-            told = [by_hand["location"] + scaling.floored(by_hand) * moved.ahead[:, k] for k in range(3)]
+            own = by_hand["forecast"] - moved.ahead[:, 0]  # of the stream's own readout
+            told = [by_hand["location"] + scaling.floored(by_hand) * (moved.ahead[:, k] + own) for k in range(3)]
 
 
 def test_what_is_told_at_once_depends_on_no_neighbour_and_moves_no_row() -> None:
