@@ -147,6 +147,7 @@ class Pipeline:
         told = {"input": {"format": form}, "groups": [{"name": "all", "max_streams": streams_max, **(group or {})}]}
         config = loads(json.dumps(told), "bench.yaml", {})
         settings = config.groups[0].detector()
+        self._topic = TopicPartition(config.input.every_topic()[0], 0)
         self._layouts, self._intake = assembly.layouts(config), assembly.intake(config)
         self._group = Group("all", Detector(settings, network(settings), "model"))
         self.states: dict[TopicPartition, PartitionState] = {}
@@ -156,7 +157,7 @@ class Pipeline:
         state = self.states.get(partition)
         if state is None:
             state = self.states[partition] = PartitionState.empty(self._layouts, 0)
-        taken = self._intake.take(partition, records, state)
+        taken = self._intake.take(self._topic._replace(partition=partition.partition), records, state)
         assert not taken.rejected, taken.rejected[0]
         settle(state, taken, step([(self._group, [taken.parts["all"]])]).deltas)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 WINDOW, HIDDEN, CODE, CHANNELS = 16, 16, 6, 1
-TREES_CUT, SAMPLES_CUT = 8, 128
+TREES_CUT, SAMPLES_CUT = 40, 256  # as its documentation has it
 
 Score = Callable[[float], float]
 

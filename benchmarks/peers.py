@@ -40,8 +40,8 @@ class Peer:
 
 PEERS: Final = (
     Peer("hst", "river's HalfSpaceTrees", ("river",), 3000, 10.0),
-    Peer("rrcf", "rrcf, 8 trees of 128 samples", ("rrcf",), 500, 100.0),
-    Peer("deep-river", "deep-river's rolling autoencoder", ("deep-river",), 500, 20.0),
+    Peer("rrcf", "rrcf, 40 trees of 256 samples", ("rrcf",), 200, 100.0),
+    Peer("deep-river", "deep-river's rolling autoencoder", ("deep-river", "pytest"), 500, 20.0),
     Peer("numalogic", "numalogic's LSTM autoencoder pipeline", ("numalogic", "pytorch-lightning", "torch"), 1000, 20.0),
 )
 PIPELINE: Final = Peer("quixstreams", "a quixstreams pipeline with a torch model", ("quixstreams", "torch"), 5000, 20.0)
@@ -59,7 +59,7 @@ def of_pipeline(plan: Plan, feed: Input, folder: Path) -> Iterator[Row]:
     """Yield the ratio to a pipeline on the same broker: the daemon's samples a second over its messages a second."""
     if not _is_here(plan, PIPELINE):
         return
-    topic = feed.filled("peers", singles(STREAMS, 8))
+    topic = feed.filled("peers", singles(STREAMS, 16))
     values = []
     for _ in range(plan.repeats):
         theirs = _theirs(plan, PIPELINE, feed.bootstrap, topic.name)
