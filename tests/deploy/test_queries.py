@@ -113,6 +113,7 @@ def test_every_metric_but_a_few_can_be_seen_on_the_dashboard(dashboard: dict[str
         "longwatch_state_flush_timestamp_seconds",
         "longwatch_state_pages_written_total",
         "longwatch_transactions_total",
+        "longwatch_turn_records_max",
         "longwatch_worker_restarts_total",
         "longwatch_worker_up",
     }
