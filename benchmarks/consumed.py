@@ -52,6 +52,14 @@ class Topic:
     samples: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a sample took."""
+
+    processor_seconds: float  # of the process that was started
+    seconds: float
+
+
 class Input:
     """Topics of one run on one broker."""
 
@@ -108,20 +116,24 @@ class Input:
 
     def read(self, topic: Topic, use: Callable[[TopicPartition, Sequence[Record]], None] | None = None) -> float:
         """Read a topic with the client library alone, `use` what comes, and return processor seconds a sample."""
+        return self.taken(topic, use).processor_seconds
+
+    def taken(self, topic: Topic, use: Callable[[TopicPartition, Sequence[Record]], None] | None = None) -> Cost:
+        """Read a topic as `read` does, and return all that a sample took."""
         consumer = client.lone_consumer(self._settings, committed=True)
         partitions = [client.native(TopicPartition(topic.name, number)) for number in range(PARTITIONS)]
         consumer.assign(partitions)
         for partition in partitions:
             consumer.seek(partition, 0)
-        seen, began = 0, time.process_time()
+        seen, began, begun = 0, time.process_time(), time.perf_counter()
         while seen < topic.records:
             for partition, records in consumer.poll(timeout_ms=POLL_MS, max_records=POLL_RECORDS_MAX).items():
                 seen += len(records)
                 if use is not None:
                     use(TopicPartition(*partition), records)
-        took = time.process_time() - began
+        took = Cost((time.process_time() - began) / topic.samples, (time.perf_counter() - begun) / topic.samples)
         consumer.close(autocommit=False, timeout_ms=1000)
-        return took / topic.samples
+        return took
 
 
 def singles(streams: int, samples: int, first: int = 0) -> Iterator[tuple[int, bytes]]:
@@ -169,14 +181,6 @@ class Pipeline:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What a sample took."""
-
-    processor_seconds: float  # of the process that was started
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Load:
     """What a daemon is given: a topic, samples of it that only fill its state, and perhaps what it sees after them."""
 
@@ -185,14 +189,14 @@ class Load:
     let_go: Callable[[], None] = lambda: None
 
 
-def daemon_cost(feed: Input, load: Load, folder: Path, workers: int = 1) -> Cost:
+def daemon_cost(feed: Input, load: Load, folder: Path, workers: int | str = 1) -> Cost:
     """Let a daemon score a topic and return what a sample took, after those that only fill its state.
 
     It runs with the shipped settings: state pages, alerts, notable scores, metrics, logs.
     """
     port, group = free_port(), uuid.uuid4().hex[:8]
     config, log = folder / f"{group}.yaml", folder / f"{group}.log"
-    told = {**_settings(feed.bootstrap, load.topic.name, group, port), "workers": workers}
+    told = {**settings(feed.bootstrap, load.topic.name, group, port), "workers": workers}
     config.write_text(json.dumps(told), encoding="utf-8")
     with DaemonChild([sys.executable, "-m", "daemon", "run", str(config)], log) as daemon:
         begun: tuple[float, float, float] | None = None
@@ -210,7 +214,8 @@ def daemon_cost(feed: Input, load: Load, folder: Path, workers: int = 1) -> Cost
         raise SystemExit(f"the daemon has not scored its input in {SCORED_SECONDS_MAX:.0f} s: {log}")
 
 
-def _settings(bootstrap: str, topic: str, group: str, port: int) -> dict[str, object]:
+def settings(bootstrap: str, topic: str, group: str, port: int) -> dict[str, object]:
+    """Return the shipped configuration for one topic, but that nothing trains beside it."""
     return {
         "kafka": {"bootstrap_servers": [bootstrap], "group_id": group},
         "input": {"topics": [topic]},

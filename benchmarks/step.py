@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,7 +28,7 @@ from daemon.engine import layout, step
 from daemon.samples import Part, Samples
 from daemon.types import TopicPartition
 from detectors.autoencoder import weight_shapes
-from detectors.network import Network, use_threads
+from detectors.network import Mask, Network, use_threads
 from detectors.scoring import CLOCK_INPUTS, Detector
 from detectors.settings import Architecture, Decoder, DetectorSettings, ModelSettings, Readout
 from detectors.slab import Slab
@@ -73,6 +73,8 @@ def cases() -> Iterator[Case]:
     for architecture in get_args(Architecture):
         if architecture != "lstm":
             yield _case(architecture=architecture)
+    yield _case(every=4)
+    yield _case(decoder="lstm", every=4)
     yield _case(channels=MANY)
     yield _case(channels=MANY, readout="shared")
     for channels in (1, MANY):
@@ -81,11 +83,17 @@ def cases() -> Iterator[Case]:
 
 
 def _case(
-    architecture: Architecture = "lstm", decoder: Decoder = "mlp", readout: Readout = "rls", channels: int = 1
+    architecture: Architecture = "lstm",
+    decoder: Decoder = "mlp",
+    readout: Readout = "rls",
+    channels: int = 1,
+    every: int = 1,
 ) -> Case:
     name = f"{architecture}, {decoder}, {readout}" + (f", {channels} channels" if channels > 1 else "")
-    model = ModelSettings(architecture=architecture, decoder=decoder)
-    return Case(name, settings_of(model, readout, channels))
+    settings = settings_of(ModelSettings(architecture=architecture, decoder=decoder), readout, channels)
+    if every > 1:
+        name += f", reconstructed every {every} samples"
+    return Case(name, replace(settings, reconstruct_every_samples=every))
 
 
 def settings_of(model: ModelSettings | None = None, readout: Readout = "rls", channels: int = 1) -> DetectorSettings:
@@ -154,12 +162,15 @@ class _Products(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def products(net: Network, streams: int) -> Callable[[], None]:
-    """Return a call of the matrix products, and nothing else, that one step of so many streams makes."""
+def products(net: Network, streams: int, newest_of: Mask | None = None) -> Callable[[], None]:
+    """Return a call of the matrix products, and nothing else, that one step of so many streams makes.
+
+    It tells the whole window, or only its newest sample and `newest_of` the streams, as `Network.advance` does.
+    """
     rows = np.zeros((streams, net.features), np.float32)
     hidden, cell = (np.zeros((streams, width), np.float32) for width in net.widths[:2])
     with _Products() as seen:
-        net.advance(rows, hidden, cell)
+        net.advance(rows, hidden, cell, newest_of)
     rng = torch.Generator().manual_seed(0)
     pairs = [tuple(torch.rand(shape, generator=rng) for shape in shapes) for shapes in seen.shapes]
     places = [torch.empty(left.shape[0], right.shape[1]) for left, right in pairs]
@@ -184,7 +195,7 @@ def measure(every: Sequence[Case], streams: int, rounds: int, turns: int) -> lis
     for bed in beds:
         bed.warm()
     slots = np.arange(streams)
-    bare = [products(bed.network, streams) if bed.network else None for bed in beds]
+    bare = [products(bed.network, streams, _reconstructed(bed.case, streams)) if bed.network else None for bed in beds]
     taken, multiplied = [], []
     for _ in range(rounds):
         taken.append([_of_turns(bed, slots, turns) for bed in beds])
@@ -201,6 +212,10 @@ def measure(every: Sequence[Case], streams: int, rounds: int, turns: int) -> lis
         )
         for i, bed in enumerate(beds)
     ]
+
+
+def _reconstructed(case: Case, streams: int) -> Mask:
+    return np.full(streams, len(case.settings.channels) == 1)
 
 
 def _of_products(bare: Callable[[], None] | None, turns: int) -> float:

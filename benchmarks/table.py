@@ -14,8 +14,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file,
 
 from benchmarks import restore
 from benchmarks.consumed import HOSTS, MANY, PARTITIONS, Input, Load, Pipeline, Topic, daemon_cost, many, singles
+from benchmarks.delay import of_delay
+from benchmarks.peers import of_peers, of_pipeline
+from benchmarks.rows import Plan, Row
 from benchmarks.step import Bed, Case, network, products, seconds, settings_of, told, write
+from benchmarks.training import of_training
 from daemon.allocator import keep_freed_memory
 from daemon.embedded import broker_at
 from daemon.memory import MemoryRecord
@@ -38,36 +42,7 @@ BATCH = 10_000  # samples in a turn of the rows about scale
 KERNEL_STREAMS = 1024
 KERNEL_CALLS = 20
 MARK = "table.py"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much is measured."""
-
-    repeats: int
-    streams: int  # of the rows about scale and memory
-    daemon_streams: int
-    bootstrap: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table; `values` are those of the repetitions."""
-
-    row: str
-    values: Sequence[float]
-    goal: float
-    is_limit: bool = False  # the goal is a most, not a least
-
-    @property
-    def value(self) -> float:
-        """The median."""
-        return statistics.median(self.values)
-
-    @property
-    def is_met(self) -> bool:
-        """Whether the goal was reached."""
-        return self.value <= self.goal if self.is_limit else self.value >= self.goal
+ON_KAFKA = ("daemon", "workers", "clients", "batches", "restore", "delay", "peers")
 
 
 def kernel(plan: Plan) -> Iterator[Row]:
@@ -159,6 +134,18 @@ def of_cores(plan: Plan, feed: Input, folder: Path) -> Iterator[Row]:
     yield Row(f"samples a second: two workers over one, {streams:,} streams", values, 1.6)
 
 
+def of_all_cores(plan: Plan, feed: Input, folder: Path) -> Iterator[Row]:
+    """Yield how many samples a second all cores score beside what one process of a bare poll reads."""
+    streams = plan.daemon_streams
+    topic = feed.filled("auto", singles(streams, 12))
+    feed.read(topic)
+    values = []
+    for _ in range(plan.repeats):
+        bare = feed.taken(topic).seconds
+        values.append(bare / daemon_cost(feed, Load(topic, 2 * streams), folder, "auto").seconds)
+    yield Row(f"samples a second: workers: auto over one process of a bare poll(), {streams:,} streams", values, 1.5)
+
+
 def of_the_other_client(plan: Plan, feed: Input) -> Iterator[Row]:
     """Yield how many more samples librdkafka brings than kafka-python, in the same processor time."""
     topic = feed.filled("clients", singles(20_000, 10))
@@ -203,26 +190,34 @@ def of_restore(plan: Plan, address: str) -> Iterator[Row]:
 
 def measured(plan: Plan, wanted: str) -> Iterator[Row]:
     """Yield every row whose part is wanted."""
-    parts: dict[str, Callable[[Plan], Iterator[Row]]] = {"kernel": kernel, "scale": scale, "memory": memory}
+    parts: dict[str, Callable[[Plan], Iterator[Row]]] = {
+        "kernel": kernel,
+        "scale": scale,
+        "memory": memory,
+        "training": of_training,
+        "peers": of_peers,
+    }
     for name, part in parts.items():
         if wanted in ("all", name):
             yield from part(plan)
-    if wanted not in ("all", "daemon", "workers", "clients", "batches", "restore"):
+    if wanted not in ("all", *ON_KAFKA):
         return
     with ExitStack() as stack:
         address = stack.enter_context(broker_at(plan.bootstrap))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="longwatch-bench-")))
         feed = Input(address, stack)
-        if wanted in ("all", "daemon"):
-            yield from of_the_client(plan, feed, folder)
-        if wanted in ("all", "workers"):
-            yield from of_cores(plan, feed, folder)
-        if wanted in ("all", "clients"):
-            yield from of_the_other_client(plan, feed)
-        if wanted in ("all", "batches"):
-            yield from of_batches(plan, feed)
-        if wanted in ("all", "restore"):
-            yield from of_restore(plan, address)
+        on_kafka: dict[str, Callable[[], Iterator[Row]]] = {
+            "daemon": lambda: of_the_client(plan, feed, folder),
+            "workers": lambda: chain(of_cores(plan, feed, folder), of_all_cores(plan, feed, folder)),
+            "clients": lambda: of_the_other_client(plan, feed),
+            "batches": lambda: of_batches(plan, feed),
+            "restore": lambda: of_restore(plan, address),
+            "delay": lambda: of_delay(plan, address, stack),
+            "peers": lambda: of_pipeline(plan, feed, folder),
+        }
+        for name in ON_KAFKA:
+            if wanted in ("all", name):
+                yield from on_kafka[name]()
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
@@ -255,11 +250,13 @@ def save(rows: Sequence[Row]) -> None:
 def main() -> None:
     """Read the command line, measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("all", "kernel", "scale", "memory", "daemon", "workers", "clients", "batches", "restore")
+    parts = ("all", "kernel", "scale", "memory", "training", *ON_KAFKA)
     parser.add_argument("--only", choices=parts, default="all", help="one part of it (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="how often each is measured (default %(default)d)")
     parser.add_argument("--streams", type=int, default=1_000_000, help="of scale and memory (default %(default)d)")
     parser.add_argument("--daemon-streams", type=int, default=100_000, help="of the daemon (default %(default)d)")
+    parser.add_argument("--training-samples", type=int, default=1_000_000, help="of an epoch (default %(default)d)")
+    parser.add_argument("--environment", type=Path, default=Path("build/peers"), help="for the peers' packages")
     parser.add_argument("--bootstrap", help="a broker to use, host:port; the topics of the run stay there")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table between its marks in this page")
     parser.add_argument("--bytes-of", nargs=3, metavar=("READOUT", "HIDDEN", "STREAMS"), help=argparse.SUPPRESS)
@@ -270,7 +267,14 @@ def main() -> None:
         readout, hidden, streams = arguments.bytes_of
         print(bytes_of(readout, int(hidden), int(streams)))
         return
-    plan = Plan(arguments.repeats, arguments.streams, arguments.daemon_streams, arguments.bootstrap)
+    plan = Plan(
+        repeats=arguments.repeats,
+        streams=arguments.streams,
+        daemon_streams=arguments.daemon_streams,
+        bootstrap=arguments.bootstrap,
+        training_samples=arguments.training_samples,
+        environment=arguments.environment,
+    )
     rows, began = [], time.perf_counter()
     for row in measured(plan, arguments.only):
         rows.append(row)

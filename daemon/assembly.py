@@ -10,9 +10,10 @@ from pathlib import Path
 from daemon.alert_events import Group
 from daemon.config import Config, FeedConfig, GroupConfig
 from daemon.engine import layout
-from daemon.errors import BrokerUnavailable
+from daemon.errors import BrokerUnavailable, ConfigError
 from daemon.formats import FieldPaths, Format, Options, decoder
 from daemon.formats.point import Kind
+from daemon.inflow import TurnLimits
 from daemon.intake import Intake, Limits
 from daemon.intakes import Intakes
 from daemon.kafka import ConnectionSettings, broker_class, check_codecs
@@ -26,6 +27,7 @@ from daemon.recipe import Recipe
 from daemon.state import GroupLayout
 from daemon.types import TopicSpec
 from daemon.wanted import Wanted
+from detectors import device
 from detectors.drift import DriftLimits
 from detectors.scoring import Detector
 
@@ -40,6 +42,18 @@ def connected(config: Config) -> Broker:
     """Return the door to the configured cluster. Raises ConfigError when a package is missing to read what is there."""
     check_codecs()
     return broker_class(config.kafka.client)(connection(config))
+
+
+def check_devices(config: Config) -> None:
+    """Raise ConfigError naming the groups whose device is not in this machine."""
+    problems = []
+    for number, each in enumerate(config.groups):
+        try:
+            device.found(each.device)
+        except device.DeviceMissing as error:
+            problems.append(f"groups[{number}].{error}")
+    if problems:
+        raise ConfigError(problems)
 
 
 def connection(config: Config) -> ConnectionSettings:
@@ -187,10 +201,9 @@ def prepare_models_topic(config: Config, broker: Broker) -> None:
 
 def loop_settings(config: Config) -> LoopSettings:
     """Return what the loop needs of the configuration."""
-    scores = config.outputs.scores
+    scores, told = config.outputs.scores, config.input
     return LoopSettings(
-        records_max=config.input.records_max,
-        poll_seconds=config.input.poll_seconds,
+        limits=TurnLimits(told.records_max, told.turn_bytes_max, told.turn_seconds, told.poll_seconds),
         flush_seconds=config.state.flush_seconds,
         state_topic=config.state.topic,
         alerts_topic=config.outputs.alerts.topic,

@@ -34,6 +34,8 @@ class TurnCommitted:
     commit_seconds: float
     scores: Mapping[str, NDArray[np.float64]]  # by group, one for each sample; NaN while warming or when dropped
     withheld: Mapping[str, int] = field(default_factory=dict)  # by group, alerts that a window kept from opening
+    records_next: int = 0  # that the next turn takes at most
+    paused: int = 0  # partitions whose records wait, read, for a later turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from daemon.metrics import Declared, Metrics
+from daemon.declared import Declared
+from daemon.metrics import Metrics
 
 Labels = tuple[str, ...]
 """Label values in the order in which the metric declares its label names."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from daemon import codec, events, state
 from daemon.engine import Step, step
 from daemon.errors import BrokerUnavailable, InputUnusable, TransactionFailed
+from daemon.inflow import Inflow, TurnLimits
 from daemon.intake import Taken, Takes
 from daemon.partitions import Partitions, settle
 from daemon.ports import Source, Writer
@@ -20,15 +21,13 @@ from daemon.state import GroupLayout, PartitionState
 from daemon.types import Outgoing, Polled, TopicPartition
 
 RETRY_SECONDS = 0.5
-RESTORING_POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
     """What the loop was told: sizes, times, and the topics it writes."""
 
-    records_max: int
-    poll_seconds: float
+    limits: TurnLimits
     flush_seconds: float
     state_topic: str
     alerts_topic: str
@@ -60,7 +59,9 @@ class Loop:
 
     def __init__(self, settings: LoopSettings, around: Surroundings, stop: threading.Event) -> None:
         self._settings, self._around, self._stop = settings, around, stop
+        self._inflow = Inflow(around.source, settings.limits)
         self._flushed_at = around.monotonic()
+        self._paged_at: dict[TopicPartition, float] = {}
         self._writer_open = False
 
     def run(self) -> None:
@@ -80,14 +81,13 @@ class Loop:
         self._ensure_writer()
         partitions, clock = self._around.partitions, self._around.monotonic
         started = clock()
-        polled = self._around.source.poll(
-            self._settings.records_max, RESTORING_POLL_SECONDS if partitions.restoring else self._settings.poll_seconds
-        )
+        polled = self._inflow.poll(busy=partitions.restoring > 0)
         self._hand_over(polled)
         partitions.follow(polled)
         self._restore_slice()
         self._adopt()
         polled_at = clock()
+        polled = self._inflow.share(polled, partitions.states)
         taken = self._take(polled)
         caused = step(partitions.batch(list(taken.values()), partitions.states))
         stepped_at = clock()
@@ -95,6 +95,7 @@ class Loop:
         found = list(spread({partition: newcomers(states[partition]) for partition in taken}, states))
         if self._commit(polled, taken, caused):
             times = (polled_at - started, stepped_at - polled_at, clock() - stepped_at)
+            self._inflow.went(sum(map(len, polled.records.values())), times[1] + times[2])
             self._tell(polled, taken, caused, times)
             for each in found:
                 self._around.note(each)
@@ -143,7 +144,6 @@ class Loop:
         taken = {
             partition: self._around.intake.take(partition, records, states[partition])
             for partition, records in polled.records.items()
-            if partition in states and records
         }
         limit = self._settings.rejected_run_max
         for partition, each in taken.items():
@@ -167,13 +167,16 @@ class Loop:
     def _due_for_flush(self, taken: Mapping[TopicPartition, Taken]) -> list[TopicPartition]:
         """Return the partitions whose pages go into this turn's transaction.
 
-        A partition without any manifest gets one at once: from there a replay can start.
+        Their turns to be written are spread over the time between two of the same, so that no turn is a long one. A
+        partition without any manifest gets one at once: from there a replay can start.
         """
-        states = self._around.partitions.states
-        if self._around.monotonic() - self._flushed_at < self._settings.flush_seconds:
-            return [partition for partition in taken if states[partition].flushed_offset is None]
-        self._flushed_at = self._around.monotonic()
-        return [tp for tp, each in states.items() if _is_behind(each)]
+        states, now = self._around.partitions.states, self._around.monotonic()
+        count = int((now - self._flushed_at) * len(states) / self._settings.flush_seconds)
+        if count == 0:
+            return [partition for partition in taken if _is_without_pages(states[partition])]
+        self._flushed_at = now
+        longest_ago = sorted(states, key=lambda tp: (self._paged_at.get(tp, 0.0), tp))[:count]
+        return [tp for tp in states if _is_behind(states[tp]) and (tp in longest_ago or _is_without_pages(states[tp]))]
 
     def _transact(
         self, messages: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], flushed: Sequence[TopicPartition]
@@ -196,6 +199,7 @@ class Loop:
             return False
         for tp, (_, numbers) in pages.items():
             state.mark_flushed(partitions.states[tp], numbers)
+            self._paged_at[tp] = self._around.monotonic()
         if pages:
             written = [message for each, _ in pages.values() for message in each]
             self._around.note(events.StateFlushed(len(written), sum(len(one.value or b"") for one in written)))
@@ -230,6 +234,8 @@ class Loop:
                 commit_seconds=seconds[2],
                 scores=_scores(caused),
                 withheld=caused.withheld,
+                records_next=self._inflow.records,
+                paused=self._inflow.paused,
             )
         )
         rejected = tuple(each for one in taken.values() for each in one.rejected)
@@ -265,6 +271,10 @@ class Loop:
 
 def _is_behind(state: PartitionState) -> bool:
     return state.flushed_offset != state.next_offset
+
+
+def _is_without_pages(state: PartitionState) -> bool:
+    return state.flushed_offset is None
 
 
 def _unusable(partition: TopicPartition, taken: Taken, limit: int) -> str:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
 
-Kind = Literal["counter", "gauge", "histogram", "info"]
+from daemon.declared import Declared
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _RESTORE_SECONDS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _SCORES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.5, 2.0, 4.0, 8.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """One metric: its name, what it means to an operator, its label names and, for a histogram, its upper bounds."""
-
-    kind: Kind
-    name: str
-    help: str
-    labels: tuple[str, ...] = ()
-    bounds: tuple[float, ...] = ()
 
 
 class Metrics(Enum):
@@ -72,6 +59,12 @@ class Metrics(Enum):
         "only means that little arrives.",
         ("phase",),
         _SECONDS,
+    )
+    TURN_RECORDS_MAX = Declared(
+        "gauge",
+        "longwatch_turn_records_max",
+        "Records that the next turn takes at most: it grows while there is lag, until a turn lasts input.turn_seconds, "
+        "and shrinks without. Small while longwatch_lag_records grows: the records hold much, or the machine is busy.",
     )
     SCORE = Declared(
         "histogram",
@@ -248,8 +241,9 @@ class Metrics(Enum):
     PARTITIONS = Declared(
         "gauge",
         "longwatch_partitions",
-        "Partitions of this member: assigned, and those of them still restoring. None assigned: there are more "
-        "members than partitions.",
+        "Partitions of this member: assigned, and those of them still restoring or paused. None assigned: there are "
+        "more members than partitions. Paused for long: more is read of them than turns can take, see "
+        "input.turn_seconds and input.turn_bytes_max.",
         ("state",),
     )
     MODEL_INFO = Declared(

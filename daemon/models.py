@@ -164,7 +164,7 @@ def ready(artefact: Artefact, name: str, settings: DetectorSettings) -> LiveMode
             f"artefact {name}: made for {artefact.model} and channels {artefact.channels}, "
             f"configured are {settings.model} and {settings.channels}; train the group again"
         )
-    network = Network.from_artefact(artefact)
+    network = Network.of(artefact.weights, settings)
     if network.features != 2 * len(settings.channels) + CLOCK_INPUTS:
         raise ArtefactError(f"artefact {name}: reads {network.features} inputs; train the group again")
     calibration = {key: value.astype("float32") for key, value in artefact.calibration.items()}

@@ -21,7 +21,7 @@ def start_process(numbers: Numbers, config_checksum: str) -> None:
     if config_checksum:
         numbers.tell(Metrics.CONFIG_INFO, config_checksum)
     numbers.set(Metrics.READY, 0)
-    for state in ("assigned", "restoring"):
+    for state in ("assigned", "restoring", "paused"):
         numbers.set(Metrics.PARTITIONS, 0, state)
     for outcome in ("committed", "failed"):
         numbers.start(Metrics.TURNS, outcome)

@@ -56,8 +56,7 @@ class Telemetry:
         self._clock, self._monotonic = clock, monotonic or clock
         self._log = log
         self._numbers = Numbers(self._refresh)
-        self._frequent = Budget(_LINES_MAX)
-        self._scarce = Budget(1)
+        self._frequent, self._scarce = Budget(_LINES_MAX), Budget(1)
         self._started = clock()
         self._progressed, self._alive = self._started, self._monotonic()
         self._flushed: float | None = None
@@ -181,20 +180,21 @@ class Telemetry:
                 assert_never(event)
 
     def _turn_committed(self, event: events.TurnCommitted) -> Iterable[_Line]:
-        numbers = self._numbers
-        numbers.add(Metrics.TURNS, 1, "committed")
-        numbers.add(Metrics.TRANSACTIONS, 1, "committed")
-        numbers.add(Metrics.RECORDS, event.records)
-        numbers.observe(Metrics.TURN_SECONDS, event.poll_seconds, "poll")
-        numbers.observe(Metrics.TURN_SECONDS, event.step_seconds, "step")
-        numbers.observe(Metrics.TURN_SECONDS, event.commit_seconds, "commit")
+        self._numbers.add(Metrics.TURNS, 1, "committed")
+        self._numbers.add(Metrics.TRANSACTIONS, 1, "committed")
+        self._numbers.add(Metrics.RECORDS, event.records)
+        phases = {"poll": event.poll_seconds, "step": event.step_seconds, "commit": event.commit_seconds}
+        for phase, lasted in phases.items():
+            self._numbers.observe(Metrics.TURN_SECONDS, lasted, phase)
+        self._numbers.set(Metrics.TURN_RECORDS_MAX, event.records_next)
+        self._numbers.set(Metrics.PARTITIONS, event.paused, "paused")
         for group, scores in event.scores.items():
             self._introduce_group(group)
-            numbers.add(Metrics.SAMPLES, len(scores), group)
-            numbers.observe_all(Metrics.SCORE, scores, group)
-            numbers.add(Metrics.WITHHELD, event.withheld.get(group, 0), group)
-        seconds = round(event.poll_seconds + event.step_seconds + event.commit_seconds, 4)
-        yield _Line("debug", "turn_committed", {"records": event.records, "samples": event.samples, "seconds": seconds})
+            self._numbers.add(Metrics.SAMPLES, len(scores), group)
+            self._numbers.observe_all(Metrics.SCORE, scores, group)
+            self._numbers.add(Metrics.WITHHELD, event.withheld.get(group, 0), group)
+        fields = {"records": event.records, "samples": event.samples, "seconds": round(sum(phases.values()), 4)}
+        yield _Line("debug", "turn_committed", fields)
 
     def _turn_failed(self, event: events.TurnFailed) -> Iterable[_Line]:
         self._numbers.add(Metrics.TURNS, 1, "failed")

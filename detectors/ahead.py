@@ -1,22 +1,28 @@
 """What a stream is expected to do next, and how far off such expectations have been.
 
-A forecast of several steps feeds the detector with its own expectation of each next sample. How uncertain that is, no
-formula says: it is measured, on forecasts of the past that have since come true or not.
+A forecast of several steps feeds the detector with its own expectation of each next sample. A network that was taught
+several samples ahead (`model.horizon`) tells them at once, and is fed with those. How uncertain that is, no formula
+says: it is measured, on forecasts of the past that have since come true or not.
 
 Shapes: n streams, m forecasts of the past, K steps ahead, D channels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import channels, scaling, scoring
+from detectors import channels, readout, scaling, scoring
+from detectors.columns import Rows
+from detectors.network import Advanced, Network
 from detectors.scoring import Detector
+from detectors.settings import DetectorSettings
 
+F4 = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 F = NDArray[np.float64]
 Row = NDArray[np.void]
 
@@ -48,16 +54,68 @@ def ahead(detector: Detector, rows: Row, steps: int) -> F:
 
     A level is a value, or a counter's rate. Samples are taken to come at the usual interval.
     """
-    moved = rows.copy()
+    moved, told = rows.copy(), list[F]()  # what the network has said of the next samples, and not been fed with yet
+    listener = _Listener.of(detector.network)
+    detector = detector if listener is None else replace(detector, network=listener)
     seconds = np.maximum(moved["interval_ms"], 1.0).astype(np.float64) / 1000.0
     nobody_learns = np.ones(len(rows), dtype=bool)
     levels = []
     for _ in range(steps):
-        expected, _ = next_sample(detector, moved)
+        has_more = bool(told)
+        expected = told.pop(0) if has_more else next_sample(detector, moved)[0]
         values = scaling.values_of(moved, expected, seconds)
         times_ms = moved["time_ms"] + np.maximum(seconds * 1000.0, 1.0).astype(np.int64)
         levels.append(scoring.score(detector, moved, times_ms, values, nobody_learns).level)
+        if listener is not None and not has_more:
+            told = listener.levels(moved)
     return np.stack(levels, axis=1) if levels else np.zeros((len(rows), 0, moved["location"].shape[1]))
+
+
+class _Listener:
+    """A network that keeps what it has last told of the samples ahead, and is otherwise the one it stands for."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._ahead = np.zeros((0, network.horizon, network.channels), np.float32)
+
+    @classmethod
+    def of(cls, network: scoring.Network | None) -> Self | None:
+        """Return a listener to a network that tells more than one sample ahead, None for any other."""
+        return cls(network) if isinstance(network, Network) and network.horizon > 1 else None
+
+    def levels(self, rows: Row) -> list[F]:
+        """Return the levels (n, D) of the next samples, one after the other, that it told of `rows` (n,).
+
+        What each stream's own readout has learnt to add to the next one is added to all.
+        """
+        own = rows["forecast"] - self._ahead[:, 0]
+        spread = scaling.floored(rows)
+        scaled = np.clip(self._ahead + own[:, None], -readout.FORECAST_MAX, readout.FORECAST_MAX)
+        return [rows["location"] + spread * scaled[:, k] for k in range(scaled.shape[1])]
+
+    def advance(self, inputs: F4, hidden: F4, cell: F4, newest_of: Mask | None = None) -> Advanced:
+        """Take one sample into each stream's state, and keep what that tells."""
+        moved = self._network.advance(inputs, hidden, cell, newest_of)
+        self._ahead = moved.ahead
+        return moved
+
+    def advance_own(self, inputs: F4, hidden: F4, cell: F4, change: F4) -> Advanced:
+        """Take one sample as `advance` does, with the weights that each stream's `change` makes."""
+        moved = self._network.advance_own(inputs, hidden, cell, change)
+        self._ahead = moved.ahead
+        return moved
+
+    def learn_own(self, rows: Rows, where: Mask, settings: DetectorSettings) -> None:
+        """Give the lesson that is due; where nobody learns, there is none."""
+        self._network.learn_own(rows, where, settings)
+
+    def autoregress(self, window: F4) -> F4 | None:
+        """Return the linear forecast."""
+        return self._network.autoregress(window)
+
+    def rebuild(self, inputs: F4, valid: Mask) -> tuple[F4, F4]:
+        """Return hidden and cell state after a stored window."""
+        return self._network.rebuild(inputs, valid)
 
 
 def bounds(forecast: F, naive: F, actual: F, *, coverage: float, at: NDArray[np.intp]) -> Bounds:

@@ -40,7 +40,7 @@ def untrained(*, features: int, channels: int, settings: ModelSettings, seed: in
 
 def weights_of(model: Autoencoder) -> dict[str, NDArray[np.float32]]:
     """Return a copy of the model's weights by name."""
-    return {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()}
 
 
 def with_weights(weights: Weights, settings: ModelSettings) -> Autoencoder:

@@ -110,14 +110,15 @@ def clear(rows: Rows) -> None:
 def model_parts(rows: Rows, errors: F) -> tuple[F, Mask]:
     """Return each channel's part (n, D) in the network's error, from `errors` (n, HEADS, D), NaN where missing.
 
-    One channel's errors count as they are. Of several, those of the forecasts are squared and measured by their usual
-    squares, or the loudest would be all that is heard; what was said of the newest sample tells nothing more. The
-    geometric mean of both forecasts' errors is what counts: one that both see counts for more than one that a single
-    forecast makes by itself. Returned, too, is where (n,) the linear one's is the larger.
+    One channel's errors count as they are, in the mean, or the forecast's alone where nothing else was told. Of
+    several, those of the forecasts are squared and measured by their usual squares, or the loudest would be all that is
+    heard; what was said of the newest sample tells nothing more. The geometric mean of both forecasts' errors is what
+    counts: one that both see counts for more than one that a single forecast makes by itself. Returned, too, is where
+    (n,) the linear one's is the larger.
     """
     if errors.shape[2] == 1:
         size = known(np.abs(errors))
-        single: F = 0.5 * (size[:, 0] + size[:, AHEAD])
+        single: F = (size[:, 0] + size[:, AHEAD]) / np.where(np.isnan(errors[:, 0]), 1.0, 2.0)
         return single, np.zeros(len(single), dtype=bool)
     ahead = _in_usual_squares(rows["error_square"], errors[:, AHEAD])
     linear = _in_usual_squares(rows["linear_square"], errors[:, LINEAR])

@@ -24,4 +24,4 @@ def day_zero(settings: DetectorSettings) -> Detector:
     width = len(settings.channels)
     sizes = {"features": 2 * width + CLOCK_INPUTS, "channels": width}
     model = untrained(**sizes, settings=settings.model, seed=SEED)
-    return Detector(settings, Network(weights_of(model), model=settings.model))
+    return Detector(settings, Network.of(weights_of(model), settings))

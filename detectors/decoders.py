@@ -23,10 +23,10 @@ class LinearDecoder(nn.Module):
         self.shape = (settings.window, channels)
         self.out = OutputLinear(settings.bottleneck, settings.window * channels)
 
-    def forward(self, code: Tensor) -> Tensor:
-        """Return the window (B, W, D) told by `code` (B, Z)."""
+    def forward(self, code: Tensor, samples: int | None = None) -> Tensor:
+        """Return the window (B, W, D) told by `code` (B, Z), or the newest so many of its samples."""
         told: Tensor = self.out(code)  # (B, W * D)
-        return told.view(-1, *self.shape)
+        return told.view(-1, *self.shape)[:, :samples]
 
 
 class MLPDecoder(nn.Module):
@@ -38,10 +38,10 @@ class MLPDecoder(nn.Module):
         self.wide = TanhLinear(settings.bottleneck, settings.hidden)
         self.out = OutputLinear(settings.hidden, settings.window * channels)
 
-    def forward(self, code: Tensor) -> Tensor:
-        """Return the window (B, W, D) told by `code` (B, Z)."""
+    def forward(self, code: Tensor, samples: int | None = None) -> Tensor:
+        """Return the window (B, W, D) told by `code` (B, Z), or the newest so many of its samples."""
         told: Tensor = self.out(self.wide(code))  # (B, W * D)
-        return told.view(-1, *self.shape)
+        return told.view(-1, *self.shape)[:, :samples]
 
 
 class LSTMDecoder(nn.Module):
@@ -53,12 +53,13 @@ class LSTMDecoder(nn.Module):
         self.lstm = build_lstm(settings.bottleneck, settings.hidden)
         self.out = OutputLinear(settings.hidden, channels)
 
-    def forward(self, code: Tensor) -> Tensor:
-        """Return the window (B, W, D) told by `code` (B, Z)."""
+    def forward(self, code: Tensor, samples: int | None = None) -> Tensor:
+        """Return the window (B, W, D) told by `code` (B, Z), or the newest so many of its samples."""
+        steps = samples or self.window
         nothing = code.new_zeros(1, len(code), self.hidden)
-        hidden, _ = self.lstm(code.expand(self.window, -1, -1), (nothing, nothing))  # (W, B, H)
+        hidden, _ = self.lstm(code.expand(steps, -1, -1), (nothing, nothing))  # (W, B, H)
         told: Tensor = self.out(hidden.flatten(0, 1))  # (W * B, D)
-        return told.view(self.window, len(code), -1).transpose(0, 1)
+        return told.view(steps, len(code), -1).transpose(0, 1)
 
 
 def build_decoder(channels: int, settings: ModelSettings) -> LinearDecoder | MLPDecoder | LSTMDecoder:

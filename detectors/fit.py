@@ -90,7 +90,7 @@ class _Course:
 
 
 def fit(
-    series: Sequence[TrainingSeries],
+    series: Sequence[TrainingSeries] | History,
     *,
     model: ModelSettings,
     training: TrainingSettings,
@@ -101,29 +101,32 @@ def fit(
     """Learn weights from `series`, and call `progress` after each epoch; go on from a checkpoint if `saving` has one.
 
     Takes `training.seconds_max` by `clock` at most, plus one look at the later data. The same series, settings and
-    seed give the same weights to the bit on one machine with one torch thread, unless time ran out. Raises ValueError
-    when the series do not belong together or are too short, and CheckpointError for a checkpoint of something else.
+    seed give the same weights to the bit on one machine's processor with one torch thread, unless time ran out. A
+    `History` says on which device it is learnt. Raises ValueError when the series do not belong together or are too
+    short, and CheckpointError for a checkpoint of something else.
     """
     started = clock()
     saving = saving or Saving()
-    history = History.of(series)
+    history = series if isinstance(series, History) else History.of(series)
     fingerprint = history.fingerprint() if saving != Saving() else ""
     course = _begun(history, model, training)
     if saving.start is not None:
         check(saving.start.facts, history=fingerprint, model=model, training=training)
         _go_on(course, saving.start)
+    place = history.inputs.device
     updates = max(math.ceil(history.samples / (training.lanes * training.chunk_samples)), UPDATES_MIN)  # of an epoch
     before = course.epochs[-1].seconds if course.epochs else 0.0
     stopped = _why_stop(course, training, 0.0) if course.epochs else None
 
     while stopped is None:
         losses, norms = [], []
-        for chunk in itertools.islice(course.walk, updates):
+        for walked in itertools.islice(course.walk, updates):
             # forward
+            chunk = walked.to(place)
             teaching = Teaching(training, _chance(training, course.updates))
             inputs, state = course.network.disturbed(history.inputs[chunk.rows], teaching), chunk.carry(course.state)
             summary, course.state = course.network.encode(inputs, state)  # (T, L, R)
-            lesson = Lesson(chunk, inputs, summary, _told_at(len(summary), course.order))
+            lesson = Lesson(chunk, inputs, summary, _told_at(len(summary), course.order).to(place))
             loss = heads(course.network, history, lesson, teaching).loss
             penalty = course.network.penalty(inputs, state, summary, teaching)
 
@@ -161,6 +164,7 @@ def _begun(history: History, model: ModelSettings, training: TrainingSettings) -
     features, channels = history.inputs.shape[1], history.targets.shape[1]
     order = torch.Generator().manual_seed(training.seed)
     network = untrained(features=features, channels=channels, settings=model, seed=training.seed)
+    network.to(history.inputs.device)
     optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
     spans = random_spans(history, lanes=training.lanes, burn_in=training.chunk_samples, generator=order)
     walk = chunks(spans, lanes=training.lanes, samples=training.chunk_samples, rows=len(history.inputs))
@@ -239,13 +243,17 @@ def _checkpoint(course: _Course, history: str, model: ModelSettings, training: T
     tensors |= {f"best/{name}": array for name, array in best.weights.items()}
     for name, parameter in course.network.named_parameters():
         moments = course.optimiser.state[parameter]
-        tensors[f"mean/{name}"] = moments["exp_avg"].numpy().copy()
-        tensors[f"square/{name}"] = moments["exp_avg_sq"].numpy().copy()
+        tensors[f"mean/{name}"] = moments["exp_avg"].cpu().numpy().copy()
+        tensors[f"square/{name}"] = moments["exp_avg_sq"].cpu().numpy().copy()
     hidden, cell = course.state
-    tensors |= {"state/hidden": hidden.detach().numpy().copy(), "state/cell": cell.detach().numpy().copy()}
+    tensors |= {"state/hidden": _copied(hidden), "state/cell": _copied(cell)}
     epochs = tuple(course.epochs)
     facts = Facts(history, model, training, epochs, best.epoch, best.judged, course.updates, course.clipped)
     return Checkpoint(facts, tensors)
+
+
+def _copied(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.detach().cpu().numpy().copy()
 
 
 def _go_on(course: _Course, checkpoint: Checkpoint) -> None:
@@ -254,12 +262,13 @@ def _go_on(course: _Course, checkpoint: Checkpoint) -> None:
     _check_shapes(course, tensors)
     course.network.load_state_dict({name: torch.tensor(tensors[f"weight/{name}"]) for name in course.best.weights})
     course.best = _Kept(facts.best_epoch, facts.best, {name: tensors[f"best/{name}"] for name in course.best.weights})
-    course.state = torch.tensor(tensors["state/hidden"]), torch.tensor(tensors["state/cell"])
+    place = course.state[0].device
+    course.state = torch.tensor(tensors["state/hidden"]).to(place), torch.tensor(tensors["state/cell"]).to(place)
     for name, parameter in course.network.named_parameters():
         course.optimiser.state[parameter] = {
             "step": torch.tensor(float(facts.updates)),
-            "exp_avg": torch.tensor(tensors[f"mean/{name}"]),
-            "exp_avg_sq": torch.tensor(tensors[f"square/{name}"]),
+            "exp_avg": torch.tensor(tensors[f"mean/{name}"]).to(place),
+            "exp_avg_sq": torch.tensor(tensors[f"square/{name}"]).to(place),
         }
     for chunk in itertools.islice(course.walk, facts.updates):
         _told_at(len(chunk.rows), course.order)

@@ -115,10 +115,10 @@ class Witness:
         """How many it has read."""
         return sum(map(len, self._inputs))
 
-    def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
+    def advance(self, inputs: F4, hidden: F4, cell: F4, newest_of: NDArray[np.bool_] | None = None) -> Advanced:
         """Take one sample (1, F) into the stream's state (1, H), and note it."""
         self._note(inputs, (hidden, cell), None)
-        return self._network.advance(inputs, hidden, cell)
+        return self._network.advance(inputs, hidden, cell, newest_of)
 
     def advance_own(self, inputs: F4, hidden: F4, cell: F4, change: F4) -> Advanced:
         """Take one sample as `advance` does, with the weights that the stream's `change` (1, P) makes."""

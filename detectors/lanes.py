@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detectors.architectures.family import State, masked_huber
+from detectors.device import CPU
 
 LATER_SHARE: Final = 0.2  # of each series, its end: never trained on, only judged by
 VALUE_MAX: Final = 1e4  # scaled units; every gate is saturated and the loss is straight long before
@@ -53,6 +54,10 @@ class Chunk(NamedTuple):
     end: Tensor  # (L,)
     fresh: Tensor  # (L, 1) bool: the lane starts from nothing
 
+    def to(self, device: torch.device) -> Chunk:
+        """Return the chunk where the history is."""
+        return Chunk(*(each.to(device) for each in self))
+
     def carry(self, state: State) -> State:
         """Return the state (L, H) with which this chunk is read: that of the chunk before, without its gradient."""
         hidden, cell = state
@@ -70,8 +75,8 @@ class History:
     later: tuple[Span, ...]
 
     @classmethod
-    def of(cls, series: Sequence[TrainingSeries]) -> Self:
-        """Join `series`. Raises ValueError when shapes differ, an input is not finite, or all of them are too short."""
+    def of(cls, series: Sequence[TrainingSeries], device: torch.device = CPU) -> Self:
+        """Join `series` on a device. Raises ValueError when shapes differ, an input is not finite, or all are short."""
         _check(series)
         begins = np.cumsum([0, *(len(one.inputs) for one in series)]).tolist()
         cuts = [end - int(LATER_SHARE * (end - begin)) for begin, end in itertools.pairwise(begins)]
@@ -87,7 +92,8 @@ class History:
         targets = targets.clip(-VALUE_MAX, VALUE_MAX)
         if not all(any(valid[span.counted : span.end].any() for span in part) for part in (earlier, later)):
             raise ValueError(f"training: all values of {len(series)} series are missing; gather more history")
-        return cls(torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(valid), earlier, later)
+        read, told, known = (torch.from_numpy(each).to(device) for each in (inputs, targets, valid))
+        return cls(read, told, known, earlier, later)
 
     @property
     def samples(self) -> int:
@@ -99,14 +105,14 @@ class History:
 
         A window is told newest first; of it counts what the lane has read and what is known.
         """
-        back = chunk.rows[at][:, :, None] - torch.arange(window)  # (P, L, W)
+        back = chunk.rows[at][:, :, None] - torch.arange(window, device=chunk.rows.device)  # (P, L, W)
         read = chunk.counted[at][:, :, None] & (back >= chunk.begin[:, None])
         back = back.clamp(min=0)
         return self.targets[back].flatten(0, 1), (self.valid[back] & read[..., None]).flatten(0, 1)
 
     def following(self, chunk: Chunk, horizon: int = 1) -> tuple[Tensor, Tensor]:
         """Return the `horizon` samples after each of the chunk's, and what of them counts, (T * L, K, D) both."""
-        ahead = chunk.rows[:, :, None] + torch.arange(1, horizon + 1)  # (T, L, K)
+        ahead = chunk.rows[:, :, None] + torch.arange(1, horizon + 1, device=chunk.rows.device)  # (T, L, K)
         counted = chunk.counted[:, :, None] & (ahead < chunk.end[:, None])
         ahead = ahead.clamp(max=len(self.targets) - 1)
         return self.targets[ahead].flatten(0, 1), (self.valid[ahead] & counted[..., None]).flatten(0, 1)
@@ -121,7 +127,7 @@ class History:
         """Return what tells this history from any other: 16 hexadecimal digits."""
         digest = hashlib.sha256(repr((self.inputs.shape, self.earlier, self.later)).encode())
         for part in (self.inputs, self.targets, self.valid):
-            digest.update(part.numpy().tobytes())
+            digest.update(part.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
 

@@ -123,7 +123,7 @@ def padded(matrix: Tensor) -> Tensor:
 
 def squash(x: Tensor) -> Tensor:
     """Let `x` become tanh(x) in place and return it."""
-    if x.requires_grad:
+    if x.requires_grad or x.device.type != "cpu":
         return x.tanh_()
     there = x.numpy()
     np.tanh(there, out=there)  # several times as fast as torch's
@@ -148,8 +148,8 @@ class FusedLSTM(nn.Module):
 
     def equations(self) -> LSTMWeights:
         """Return the four affine maps that this form was made of, to the bit."""
-        weights = self.weight[:, : 4 * self.hidden_size].chunk(4, dim=1)
-        biases = self.bias[: 4 * self.hidden_size].chunk(4)
+        weights = self.weight[:, : 4 * self.hidden_size].cpu().chunk(4, dim=1)
+        biases = self.bias[: 4 * self.hidden_size].cpu().chunk(4)
         forget, insert, output, doubled = map(Gate, weights, biases)
         return LSTMWeights(forget, insert, Gate(0.5 * doubled.weight, 0.5 * doubled.bias), output)
 

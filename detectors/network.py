@@ -2,7 +2,8 @@
 
 A row's result is the same to the last bit whatever other rows are in the batch and wherever it stands, so scores do
 not depend on how polls cut the stream. Two paddings do it: rows to a multiple of ROW_STEP, so that no element falls
-into the remainder of a vectorised loop, and widths to a multiple of `lstm.WIDTH_STEP`.
+into the remainder of a vectorised loop, and widths to a multiple of `lstm.WIDTH_STEP`. That holds on the processor; a
+GPU's libraries choose their ways by the size of the batch, and rows are equal but for rounding there.
 
 Shapes: n streams, F inputs, D channels, W window, K horizon; the state is as wide as `Network.widths`
 says; all float32.
@@ -21,10 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detectors import autoregression, continual, own_weights
-from detectors.architectures.family import State
+from detectors.architectures.family import Told
 from detectors.artefact import Artefact
 from detectors.autoencoder import Weights, with_weights
 from detectors.columns import Rows
+from detectors.device import CPU, found
 from detectors.layers import TanhLinear
 from detectors.lstm import FusedLSTM, LSTMWeights, padded, squash
 from detectors.own_weights import Bases
@@ -32,6 +34,7 @@ from detectors.recurrent import FusedGRU, FusedRNN
 from detectors.settings import DetectorSettings, ModelSettings
 
 F4 = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 ROW_STEP: Final = 32
 BLOCK_ROWS: Final = 1024  # the intermediate results of so many rows stay in the processor's cache
@@ -44,7 +47,7 @@ class Advanced:
     hidden: F4  # (n, widths.hidden)
     cell: F4  # (n, widths.cell)
     summary: F4  # (n, widths.summary), what the heads read
-    reconstruction: F4  # (n, W, D), newest first
+    reconstruction: F4  # (n, W, D), newest first; or that alone (n, 1, D)
     spread: F4 | None  # (n, D), how far off the newest reconstruction usually is; None where none is told
     ahead: F4  # (n, K, D), the next samples
 
@@ -97,12 +100,23 @@ class PaddedLinear(nn.Module):
 class Network:
     """A trained autoencoder, frozen; immutable, so it may be shared between threads."""
 
-    def __init__(self, weights: Weights, *, model: ModelSettings) -> None:
-        """Build the network; raises ValueError when `weights` do not fit `model`."""
+    def __init__(self, weights: Weights, *, model: ModelSettings, device: torch.device = CPU) -> None:
+        """Build the network on a device; raises ValueError when `weights` do not fit `model`."""
         self._autoencoder = with_weights(weights, model).eval().requires_grad_(False)
         self.features, self.channels = self._autoencoder.features, self._autoencoder.channels
         self.widths, self.window, self.horizon = self._autoencoder.widths, model.window, model.horizon
         _freeze(self._autoencoder)
+        self._device = device
+        self._autoencoder.to(device)
+
+    @classmethod
+    def of(cls, weights: Weights, settings: DetectorSettings) -> Network:
+        """Build the network of a detector where it should score: on the cpu where streams have weights of their own.
+
+        Raises ValueError when `weights` do not fit `settings`, or the device is missing.
+        """
+        device = CPU if settings.scope == "stream" else found(settings.device)
+        return cls(weights, model=settings.model, device=device)
 
     @classmethod
     def from_artefact(cls, artefact: Artefact) -> Network:
@@ -114,10 +128,12 @@ class Network:
         """What reads the samples: a FusedLSTM where one layer of cells reads them as they are."""
         return self._autoencoder.reader()
 
-    def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
+    def advance(self, inputs: F4, hidden: F4, cell: F4, newest_of: Mask | None = None) -> Advanced:
         """Take one step: read `inputs` (n, F) with the carried `hidden` and `cell`; nothing passed is changed.
 
-        Every number passed must be finite; every number returned is. Raises ValueError on other shapes.
+        With `newest_of` (n,) only the newest sample is told of the window (n, 1, D), and of these streams alone: it is
+        NaN elsewhere. Every number passed must be finite; every other one returned is. Raises ValueError on other
+        shapes.
         """
         n = len(inputs)
         self._check("inputs", inputs, (n, self.features))
@@ -125,26 +141,28 @@ class Network:
         self._check("cell", cell, (n, self.widths.cell))
         with torch.inference_mode():
             if 0 < n <= BLOCK_ROWS:  # then nothing is to be joined
-                return self._advance(_rows(inputs), (_rows(hidden), _rows(cell))).first(n)
-            result = self._room(n)
+                return self._advance((inputs, hidden, cell), newest_of).first(n)
+            result = self._room(n, self.window if newest_of is None else 1)
             for block in _blocks(n):
-                moved = self._advance(_rows(inputs[block]), (_rows(hidden[block]), _rows(cell[block])))
+                some = None if newest_of is None else newest_of[block]
+                moved = self._advance((inputs[block], hidden[block], cell[block]), some)
                 result.put(block, moved)
         return result
 
-    def _advance(self, x: Tensor, state: State) -> Advanced:
-        """Take one step of at most BLOCK_ROWS streams."""
-        summary, (h, c) = self._autoencoder.encode(x[None], state)
+    def _advance(self, rows: tuple[F4, F4, F4], newest_of: Mask | None) -> Advanced:
+        """Take one step of at most BLOCK_ROWS streams, with their inputs, hidden and cell state."""
+        x, hidden, cell = (self._placed(each) for each in rows)
+        summary, (h, c) = self._autoencoder.encode(x[None], (hidden, cell))
         read = summary[0]
-        told = self._autoencoder.decode(read)
+        told = self._autoencoder.decode(read) if newest_of is None else self._newest(read, newest_of)
         ahead = self._autoencoder.forecast(read, x[:, : self.channels])
         return Advanced(
-            hidden=h.numpy(),
-            cell=c.numpy(),
-            summary=read.numpy(),
-            reconstruction=told.window.numpy(),
-            spread=None if told.spread is None else told.spread[:, 0].numpy(),
-            ahead=ahead.numpy(),
+            hidden=h.cpu().numpy(),
+            cell=c.cpu().numpy(),
+            summary=read.cpu().numpy(),
+            reconstruction=told.window.cpu().numpy(),
+            spread=None if told.spread is None else told.spread[:, 0].cpu().numpy(),
+            ahead=ahead.cpu().numpy(),
         )
 
     def autoregress(self, window: F4) -> F4 | None:
@@ -157,10 +175,27 @@ class Network:
         result, past = np.empty((len(window), self.channels), np.float32), window[:, : autoregression.LAGS]
         with torch.inference_mode():
             for block in _blocks(len(window)):
-                told = self._autoencoder.autoregress(_rows(np.ascontiguousarray(past[block])))
+                told = self._autoencoder.autoregress(self._placed(np.ascontiguousarray(past[block])))
                 assert told is not None
                 _put(told, result[block])
         return result
+
+    def _placed(self, rows: NDArray[Any]) -> Tensor:
+        return _rows(rows).to(self._device)
+
+    def _newest(self, read: Tensor, where: Mask) -> Told:
+        """Return what `read` (B, R) tells of the newest sample, NaN but for the first rows, `where` (n,) holds."""
+        if where.all():
+            return self._autoencoder.decode(read, 1)
+        window = read.new_full((len(read), 1, self.channels), torch.nan)
+        spread = window.clone() if self._autoencoder.tells_spread else None
+        at = np.flatnonzero(where)
+        if len(at):
+            told = self._autoencoder.decode(self._placed(read.cpu().numpy()[at]), 1)
+            window[at] = told.window[: len(at)]
+            if spread is not None and told.spread is not None:
+                spread[at] = told.spread[: len(at)]
+        return Told(window, spread)
 
     # with weights of a stream's own
 
@@ -173,7 +208,7 @@ class Network:
         """Take one step as `advance` does, each stream with the weights that its `change` (n, P) makes."""
         n, bases = len(inputs), self.bases
         self._check("change", change, (n, own_weights.count(bases.parts)))
-        result = self._room(n)
+        result = self._room(n, self.window)
         with torch.inference_mode():
             for block in _blocks(n):
                 x, own = _rows(inputs[block]), own_weights.split(_rows(change[block]), bases.parts)
@@ -195,12 +230,12 @@ class Network:
         """Give the rows' streams, `where` (n,), the lesson that is due: their own weights change, in place."""
         continual.teach(self.bases, rows, where, settings)
 
-    def _room(self, n: int) -> Advanced:
+    def _room(self, n: int, told: int) -> Advanced:
         return Advanced(
             hidden=np.empty((n, self.widths.hidden), np.float32),
             cell=np.empty((n, self.widths.cell), np.float32),
             summary=np.empty((n, self.widths.summary), np.float32),
-            reconstruction=np.empty((n, self.window, self.channels), np.float32),
+            reconstruction=np.empty((n, told, self.channels), np.float32),
             spread=np.empty((n, self.channels), np.float32) if self._autoencoder.tells_spread else None,
             ahead=np.empty((n, self.horizon, self.channels), np.float32),
         )
@@ -216,7 +251,7 @@ class Network:
         hidden, cell = np.empty((n, self.widths.hidden), np.float32), np.empty((n, self.widths.cell), np.float32)
         with torch.inference_mode():
             for block in _blocks(n):
-                h, c = self._rebuild_rows(_rows(inputs[block]), _rows(valid[block]))
+                h, c = self._rebuild_rows(self._placed(inputs[block]), self._placed(valid[block]))
                 _put(h, hidden[block])
                 _put(c, cell[block])
         return hidden, cell
@@ -251,7 +286,7 @@ def _rows(array: NDArray[Any]) -> Tensor:
 
 
 def _put(rows: Tensor, place: F4) -> None:
-    place[...] = rows[: len(place)].numpy()
+    place[...] = rows[: len(place)].cpu().numpy()
 
 
 def _freeze(module: nn.Module) -> None:

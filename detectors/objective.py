@@ -64,10 +64,10 @@ def judge(network: Autoencoder, history: History, training: TrainingSettings) ->
     """Return the losses on the later data, where nothing is left to chance and nothing is penalised."""
     spans = later_spans(history, lanes=training.lanes)
     walk = chunks(spans, lanes=training.lanes, samples=training.chunk_samples, rows=len(history.inputs))
-    told_at = torch.arange(0, training.chunk_samples, DECODED_SHARE)
+    told_at = torch.arange(0, training.chunk_samples, DECODED_SHARE, device=history.inputs.device)
     state, teaching = network.nothing(training.lanes), Teaching(training, None)
     told, repeats = [], []
-    for chunk in walk:
+    for chunk in (each.to(history.inputs.device) for each in walk):
         inputs = history.inputs[chunk.rows]
         summary, state = network.encode(inputs, chunk.carry(state))
         told.append(heads(network, history, Lesson(chunk, inputs, summary, told_at), teaching))

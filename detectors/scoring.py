@@ -37,6 +37,7 @@ MODEL_WARMUP_SAMPLES = 100  # after a swap, before the network's errors count
 SHIELDED_TAIL_SAMPLES = 40  # of an open alert, which the tails still learn
 ERROR_WEIGHTS = np.array([1.0, 1.0, 0.7, 0.5])  # steps and repetitions come in bursts: their decades are worth less
 JOINT_WEIGHTS = np.array([1.33, 1.33, 0.7, 0.5])  # the one error of several channels has one chance only, not two
+COUNTED_SAMPLES_MAX = 2.0**24  # a row counts no further
 CLOCK_INPUTS = 2  # sine and cosine of the time of day
 STEP_INPUT_MAX = 20.0  # scaled units; bounds the network's difference input
 
@@ -51,7 +52,7 @@ class Advanced(Protocol):
     @property
     def summary(self) -> F4: ...  # (n, widths.summary)
     @property
-    def reconstruction(self) -> F4: ...  # (n, W, D), newest first
+    def reconstruction(self) -> F4: ...  # (n, W, D), newest first; or that alone (n, 1, D)
     @property
     def spread(self) -> F4 | None: ...  # (n, D), of the newest; None where the network tells none
     @property
@@ -61,8 +62,11 @@ class Advanced(Protocol):
 class Network(Protocol):
     """The trained part of a detector."""
 
-    def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
-        """Take one sample (n, F) into each stream's hidden and cell state."""
+    def advance(self, inputs: F4, hidden: F4, cell: F4, newest_of: Mask | None = None) -> Advanced:
+        """Take one sample (n, F) into each stream's hidden and cell state.
+
+        With `newest_of` (n,), only the newest sample is told, and of these streams alone: NaN elsewhere.
+        """
 
     def autoregress(self, window: F4) -> F4 | None:
         """Return the linear forecast (n, D) by the window (n, W, D) before, newest first; None where there is none."""
@@ -220,17 +224,19 @@ def _errors(detector: Detector, rows: Rows, sample: _Sample, learning: Mask) -> 
         return errors, predicted
     if linear is not None:
         errors[:, channels.LINEAR] = np.where((rows["window_filled"] > autoregression.LAGS)[:, None], z - linear, 0.0)
-    moved = _advance(detector, rows, inputs(filled, sample.difference, sample.times_ms), z, learning)
+    told = _reconstructed(detector.settings, rows)
+    moved = _advance(detector, rows, inputs(filled, sample.difference, sample.times_ms), z, learning, told)
     ahead = (z - predicted).astype(np.float32)
+    prior = np.where(told[:, None], moved.reconstruction[:, 0], np.float32(np.nan))
     if detector.settings.readout == "rls":
         readout.learn_next(rows, ahead, learning)
         read = readout.reading(moved.summary, filled.astype(np.float32))
-        newest = readout.learn_newest(rows, read, moved.reconstruction[:, 0], z.astype(np.float32), learning)
+        newest = readout.learn_newest(rows, read, prior, z.astype(np.float32), learning)
         # of several channels the head corrects the sample itself: a swap of networks leaves what it learnt of that
-        prior = filled.astype(np.float32) if readout.reads_sample(z.shape[1]) else moved.forecast
-        rows["forecast"] = readout.forecast(rows, read, prior)
+        before = filled.astype(np.float32) if readout.reads_sample(z.shape[1]) else moved.forecast
+        rows["forecast"] = readout.forecast(rows, read, before)
     else:
-        newest = (z - moved.reconstruction[:, 0]).astype(np.float32)
+        newest = (z - prior).astype(np.float32)
         rows["forecast"] = moved.forecast
     errors[:, 0] = newest if moved.spread is None else newest / moved.spread
     rows["model_samples"] += 1
@@ -247,12 +253,27 @@ def _told(z: F, predicted: F, errors: F, of_linear: Mask) -> F:
     return np.where(of_linear[:, None] & np.isfinite(told), told, predicted)
 
 
-def _advance(detector: Detector, rows: Rows, read: F4, z: F, learning: Mask) -> Advanced:
-    """Take what is `read` (n, F) of the samples `z` (n, D) into each stream's state, by the weights it goes by."""
+def _reconstructed(settings: DetectorSettings, rows: Rows) -> Mask:
+    """Return for which rows (n,) the network has to say what the newest sample should look like.
+
+    A stream's own samples are counted, so that any cut of the input gives the same. Of several channels nobody asks.
+    """
+    if len(settings.channels) > 1:
+        return np.zeros(len(rows), dtype=bool)
+    seen = rows["model_samples"]
+    result: Mask = (seen % settings.reconstruct_every_samples == 0) | (seen >= COUNTED_SAMPLES_MAX)
+    return result
+
+
+def _advance(detector: Detector, rows: Rows, read: F4, z: F, learning: Mask, told: Mask) -> Advanced:
+    """Take what is `read` (n, F) of the samples `z` (n, D) into each stream's state, by the weights it goes by.
+
+    The newest sample is told where `told` (n,), or also elsewhere where that costs nothing.
+    """
     network, settings = detector.network, detector.settings
     assert network is not None
     if not own_weights.have_own(rows):
-        moved = network.advance(read, rows["hidden"], rows["cell"])
+        moved = network.advance(read, rows["hidden"], rows["cell"], told)
         rows["hidden"], rows["cell"] = moved.hidden, moved.cell
         return moved
     assert isinstance(network, OwnNetwork)

@@ -8,6 +8,7 @@ from typing import Final, Literal
 Decoder = Literal["lstm", "mlp", "linear"]
 Readout = Literal["shared", "rls"]
 Scope = Literal["group", "stream"]
+Device = Literal["cpu", "cuda", "auto"]
 Architecture = Literal[
     "lstm", "stacked", "bidirectional", "cnn", "variational", "contractive", "denoising", "gru", "rnn"
 ]
@@ -124,6 +125,8 @@ class DetectorSettings:
     model: ModelSettings = field(default_factory=ModelSettings)
     readout: Readout = "rls"  # what reads the hidden state: the group's heads alone, or also each stream's own on top
     scope: Scope = "group"  # whose the network's weights are; a stream's own begin as the group's
+    device: Device = "cpu"  # where the network is trained and scores; weights of a stream's own move on the cpu
+    reconstruct_every_samples: int = 1  # of a stream's own: how often the network's idea of the newest one is compared
     is_continual: bool = False  # whether weights of a stream's own go on learning; else they stand still
     continual: ContinualSettings = field(default_factory=ContinualSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)

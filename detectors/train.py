@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import adopt, autoregression, rescaling, scaling, scoring
+from detectors import adopt, autoregression, device, rescaling, scaling, scoring
 from detectors.checkpoint import Saving
 from detectors.fit import Fitted, Progress, TrainingSeries, fit
+from detectors.lanes import History
 from detectors.network import Network
 from detectors.scoring import Detector
 from detectors.settings import DetectorSettings
@@ -55,7 +56,7 @@ def train(
     """Learn a network from `histories` and measure its errors on their later parts.
 
     Raises TooLittleHistory when no stream is long enough or all together are fewer than `training.min_samples`, and
-    CheckpointError when `saving` starts from something else.
+    CheckpointError when `saving` starts from something else, and DeviceMissing where there is no such device.
     """
     settings = replace(settings, scope="group")  # what is learnt here is the group's
     usable = [history for history in histories if len(history.times_ms) >= SERIES_SAMPLES_MIN]
@@ -64,12 +65,13 @@ def train(
         raise TooLittleHistory(f"{total} samples in {len(usable)} streams, {settings.training.min_samples} are needed")
     usable.sort(key=lambda history: -len(history.times_ms))
     series = _series(settings, usable)
-    fitted = fit(series, model=settings.model, training=settings.training, progress=progress, saving=saving)
+    there = History.of(series, device.found(settings.device))
+    fitted = fit(there, model=settings.model, training=settings.training, progress=progress, saving=saving)
     shares = {}
     if autoregression.speaks(len(settings.channels), settings.model.window):
         linear, shares["linear_share"] = autoregression.learnt(series)
         fitted = replace(fitted, weights={**fitted.weights, **linear})
-    detector = Detector(settings, Network(fitted.weights, model=settings.model), "candidate")
+    detector = Detector(settings, Network.of(fitted.weights, settings), "candidate")
     return Trained(fitted, _calibration(detector, usable) | shares, total)
 
 

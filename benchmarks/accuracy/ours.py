@@ -165,7 +165,7 @@ class SideBySide:
     def __init__(self, networks: Sequence[Any]) -> None:
         self._networks = networks
 
-    def advance(self, *columns: NDArray[np.float32]) -> Any:  # noqa: ANN401  # whatever the networks give
+    def advance(self, *columns: NDArray[Any]) -> Any:  # noqa: ANN401  # whatever the networks give
         """Take one step of every network and put the results together; raises ValueError on another number of rows."""
         if any(len(column) != len(self._networks) for column in columns):
             raise ValueError(f"{len(columns[0])} rows for {len(self._networks)} networks")
@@ -220,7 +220,7 @@ def _joint(files: Sequence[_File]) -> Group:
     group = files[0].group
     if group.detector.network is None or not files[0].trained:
         return group
-    network = SideBySide([file.group.detector.network for file in files])
+    network: Any = SideBySide([file.group.detector.network for file in files])
     return replace(group, detector=replace(group.detector, network=network))
 
 

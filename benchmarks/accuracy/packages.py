@@ -30,17 +30,17 @@ INSTALL_SECONDS_MAX: Final = 1800
 
 def prepared(environment: Path, names: Sequence[str]) -> dict[str, str]:
     """Make the environment for the detectors `names`; return why not, for each that cannot be had."""
-    reasons = {name: _prepared(environment / name, NEEDED[name]) for name in names}
+    reasons = {name: made(environment / name, NEEDED[name]) for name in names}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _prepared(environment: Path, needed: Sequence[str]) -> str:
+def made(environment: Path, needed: Sequence[str]) -> str:
     """Make one environment, or find it made; return why it cannot be, empty when it is."""
     complete = environment / "complete-for"
     if complete.exists() and complete.read_text("utf-8") == " ".join(needed):
         return ""
     venv.create(environment, with_pip=True, clear=True)
-    command = [str(_python(environment)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *needed]
+    command = [str(python(environment)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *needed]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS_MAX, check=False)
     except subprocess.TimeoutExpired:
@@ -57,7 +57,7 @@ def errors(environment: Path, name: str, seed: int, series: Sequence[Series]) ->
         given, made = Path(folder) / "given.npz", Path(folder) / "made.npz"
         arrays = {f"z{i}": baselines.scaled(each) for i, each in enumerate(series)}
         np.savez(given, allow_pickle=False, fit_rows=np.array([each.fit_rows for each in series]), **arrays)
-        command = [str(each) for each in (_python(environment / name), SCRIPT, name, seed, given, made)]
+        command = [str(each) for each in (python(environment / name), SCRIPT, name, seed, given, made)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{name}: {done.stderr.strip()[-2000:]}")
@@ -75,5 +75,6 @@ def _as_error(score: F, series: Series) -> F:
     return result
 
 
-def _python(environment: Path) -> Path:
+def python(environment: Path) -> Path:
+    """Return the interpreter of an environment."""
     return environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")

@@ -113,7 +113,7 @@ class Run:
         """Learn from the first `rows` rows and go on with what was learnt."""
         training = replace(self._settings.training, min_samples=min(rows, SERIES_SAMPLES_MIN))
         trained = train(replace(self._settings, training=training), [self.history(rows)], self._tell)
-        network = Network(trained.fitted.weights, model=self._settings.model)
+        network = Network.of(trained.fitted.weights, self._settings)
         self.go_on_with(Detector(self._settings, network, "backtest"), trained.calibration)
         self._trained_at = rows
 
@@ -204,6 +204,7 @@ def main(source: Path, output: Path, config_path: Path | None, train_rows: int) 
     """Score a file and write the result beside it; print what the labels say. Returns the exit code."""
     try:
         config = load(config_path, os.environ) if config_path else defaults()
+        assembly.check_devices(config)
         table = read(source)
         group = group_of(config, table)
         table = made(group, table)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
+from daemon import assembly
 from daemon.config import Config, GroupConfig, load
 from daemon.config.scopes import row_bytes
 from daemon.errors import ConfigError, DaemonError, TopicMismatch
@@ -24,6 +25,7 @@ def check_config(path: Path, connect: Callable[[Config], Broker] | None, env: Ma
     """
     try:
         config = load(path, env)
+        assembly.check_devices(config)
     except ConfigError as error:
         _write(out, error.problems)
         return EXIT_CONFIG

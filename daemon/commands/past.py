@@ -11,6 +11,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon import assembly
 from daemon.commands.backtest import Run, group_of
 from daemon.commands.made import made
 from daemon.config import GroupConfig, defaults, load
@@ -61,6 +62,7 @@ class Past:
 
     def __init__(self, choice: Choice, bar: Bar) -> None:
         config = load(choice.config, os.environ) if choice.config else defaults()
+        assembly.check_devices(config)
         use_threads(config.threads)
         table = read(choice.source)
         group = group_of(config, table)

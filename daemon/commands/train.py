@@ -72,6 +72,7 @@ def train(arguments: TrainArguments, env: Mapping[str, str], out: TextIO, err: T
     started = time.monotonic()
     try:
         config = load(arguments.config, env)
+        assembly.check_devices(config)
         group = config.maintained(_chosen(config, arguments.group))
     except ConfigError as error:
         err.writelines(f"{problem}\n" for problem in error.problems)
@@ -145,7 +146,7 @@ def _models_topic(config: Config, group: GroupConfig, broker: Broker | None) -> 
 
 def _verdict(group: GroupConfig, histories: Sequence[StreamHistory], trained: Trained, against: LiveModel) -> Verdict:
     settings = group.detector()
-    detector = Detector(settings, Network(trained.fitted.weights, model=settings.model), "candidate")
+    detector = Detector(settings, Network.of(trained.fitted.weights, settings), "candidate")
     candidate = LiveModel(detector, trained.calibration, trained.samples)
     return tried(assembly.group(group, detector), candidate, against, histories, group.trial.limits())
 

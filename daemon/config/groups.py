@@ -35,6 +35,7 @@ from detectors.settings import (
     BudgetThreshold,
     Decoder,
     DetectorSettings,
+    Device,
     Guard,
     ModelSettings,
     QuantileThreshold,
@@ -76,6 +77,10 @@ class ModelConfig(Section):
     """Samples that a filter of the convolution reads, with `architecture: cnn`."""
     horizon: int = Field(default=SHIPPED.model.horizon, ge=1, le=4096)
     """How many of the next samples the forecast tells; the first of them is scored."""
+    reconstruct_every_samples: int = Field(default=SHIPPED.reconstruct_every_samples, ge=1, le=10_000)
+    """Compare the newest sample with its reconstruction at every so many-th of a stream only; the other errors count at
+    each. It saves little with `decoder: lstm`, hardly anything with others, and nothing where streams have several
+    channels: of those only forecasts count."""
     scope: Scope = SHIPPED.scope
     """Whose the weights are: the `group`'s, shared by all of its streams, or each `stream`'s own, which begin as the
     group's and are kept in its state. Own weights are for the few streams that matter, need `architecture: lstm`, and
@@ -270,6 +275,10 @@ class GroupConfig(Section):
     readout: Readout = SHIPPED.readout
     """What reads the hidden state: `shared`, the group's heads alone (least memory), or `rls`, also heads of each
     stream's own on top of them, learnt from its first sample on by recursive least squares."""
+    device: Device = SHIPPED.device
+    """Where the network is trained and scores: `cuda` is a GPU and ends the start where there is none, `auto` takes one
+    where there is one. For large networks; at the shipped size the processor is quicker, and weights of a stream's own
+    (`model.scope: stream`) stay there."""
     learning: Learning = "background"
     """How the weights move: trained in the `background`, from the input's own history, for all streams of the group;
     `continual`, each stream's own with its own samples (`model.scope: stream`), after one such training for the group;
@@ -327,6 +336,8 @@ class GroupConfig(Section):
             model=_settings(ModelSettings, self.model),
             readout=self.readout,
             scope=self.model.scope,
+            reconstruct_every_samples=self.model.reconstruct_every_samples,
+            device=self.device,
             is_continual=self.learning == "continual",
             continual=self.continual.settings(),
             training=self.training.settings(),

@@ -119,8 +119,12 @@ class InputConfig(FeedConfig):
 
     feeds: Annotated[tuple[FeedConfig, ...], Field(strict=False, max_length=1000)] = ()
     """Where topics differ in their format: what is said of each, in the place of the keys above."""
-    records_max: int = Field(default=5000, ge=1, le=1_000_000)
-    """Records that one turn takes at most."""
+    records_max: int = Field(default=20_000, ge=1, le=1_000_000)
+    """Records that one turn takes at most, where there is lag; without any a turn takes what has come."""
+    turn_seconds: float = Field(default=0.5, ge=0.001, le=60)
+    """How long a turn should last where there is lag: what it takes is fitted to that, up to `records_max`."""
+    turn_bytes_max: int = Field(default=8 * 1024 * 1024, ge=1, le=1024 * 1024 * 1024)
+    """Bytes of records that one turn takes at most; what was read beyond waits, and its partition is paused."""
     poll_seconds: float = Field(default=0.5, gt=0, le=60)
     """How long a turn waits for the first record."""
     record_bytes_max: int = Field(default=256 * 1024, ge=1, le=64 * 1024 * 1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from daemon.metrics import Declared
+from daemon.declared import Declared
 
 
 @dataclass(slots=True)

@@ -19,5 +19,5 @@ class DenoisingAutoencoder(LSTMAutoencoder):
         """Return `inputs` with noise of `training.noise` scaled units."""
         if teaching.chance is None:
             return inputs
-        noise = torch.randn(inputs.shape, generator=teaching.chance, dtype=inputs.dtype)
+        noise = torch.randn(inputs.shape, generator=teaching.chance, dtype=inputs.dtype).to(inputs.device)
         return inputs + teaching.training.noise * noise

@@ -111,9 +111,9 @@ class Autoencoder(nn.Module):
         self.code: nn.Linear = TanhLinear(self.widths.summary, self.settings.bottleneck)
         self.decoder = build_decoder(self.channels, self.settings)
 
-    def decode(self, summary: Tensor) -> Told:
-        """Return the last W samples as `summary` (B, R) remembers them."""
-        return Told(self.decoder(self.code(summary)), None)
+    def decode(self, summary: Tensor, samples: int | None = None) -> Told:
+        """Return the last W samples, or so many, as `summary` (B, R) remembers them."""
+        return Told(self.decoder(self.code(summary), samples), None)
 
     def disturbed(self, inputs: Tensor, teaching: Teaching) -> Tensor:  # noqa: ARG002  # as above
         """Return what is read in training instead of `inputs` (T, B, F)."""

@@ -42,17 +42,17 @@ class VariationalAutoencoder(LSTMAutoencoder):
         self.code_spread = OutputLinear(self.widths.summary, self.settings.bottleneck)
         self.decoder = build_decoder(2 * self.channels, self.settings)
 
-    def decode(self, summary: Tensor) -> Told:
-        """Return the window (B, W, D) and its spread in the mean over the code's distribution."""
+    def decode(self, summary: Tensor, samples: int | None = None) -> Told:
+        """Return the window (B, W, D), or so many of it, and its spread in the mean over the code's distribution."""
         mean, log_spread = self._code(summary)
         points = _points(mean.shape[1]).to(mean)  # (P, Z)
         codes = mean + log_spread.exp() * points[:, None]  # (P, B, Z)
-        centres, spreads = self._told(codes.flatten(0, 1))
-        shape = (POINTS, len(summary), self.window, self.channels)
-        precisions = spreads.view(shape).mul(-2.0).exp()
+        centres, spreads = self._told(codes.flatten(0, 1), samples)
+        shape = (POINTS, len(summary), samples or self.window, self.channels)
+        precisions = spreads.reshape(shape).mul(-2.0).exp()
         # one after the other: how a library sums over an axis may depend on where an element stands
         precision, weighted = torch.zeros_like(precisions[0]), torch.zeros_like(precisions[0])
-        for one, centre in zip(precisions, centres.view(shape), strict=True):
+        for one, centre in zip(precisions, centres.reshape(shape), strict=True):
             precision = precision + one
             weighted = weighted + one * centre
         return Told(weighted / precision, (POINTS / precision).sqrt())
@@ -64,7 +64,7 @@ class VariationalAutoencoder(LSTMAutoencoder):
         mean, log_spread = self._code(summary)
         code = mean
         if teaching.chance is not None:
-            drawn = torch.randn(mean.shape, generator=teaching.chance, dtype=mean.dtype)
+            drawn = torch.randn(mean.shape, generator=teaching.chance, dtype=mean.dtype).to(mean.device)
             code = mean + log_spread.exp() * drawn
         centre, spread = self._told(code)
         loss = negative_log_likelihood(window, centre, spread, counted).sum()
@@ -76,9 +76,9 @@ class VariationalAutoencoder(LSTMAutoencoder):
         """Return mean and logarithm of the spread of the code, (B, Z) each."""
         return self.code(summary), _bounded(self.code_spread(summary))
 
-    def _told(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """Return centre and logarithm of the spread of every value, (B, W, D) each."""
-        centre, spread = self.decoder(code).chunk(2, dim=2)
+    def _told(self, code: Tensor, samples: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return centre and logarithm of the spread of every value, (B, W, D) each, or of so many samples."""
+        centre, spread = self.decoder(code, samples).chunk(2, dim=2)
         return centre, _bounded(spread)
 
 

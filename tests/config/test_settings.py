@@ -40,7 +40,7 @@ from detectors.settings import (
 )
 
 PAIRS: list[tuple[type, type[BaseModel], set[str]]] = [
-    (ModelSettings, ModelConfig, {"scope"}),
+    (ModelSettings, ModelConfig, {"scope", "reconstruct_every_samples"}),
     (TrainingSettings, TrainingConfig, {"repeat_hours", "repeat_samples", "apart_hours"}),
     (AlertSettings, AlertConfig, {"severity"}),
     (StaticThreshold, StaticThresholdConfig, set()),
@@ -73,7 +73,7 @@ PAIRS: list[tuple[type, type[BaseModel], set[str]]] = [
 ]
 
 
-ELSEWHERE = {"scope", "is_continual"}  # of a detector: model.scope and learning say it
+ELSEWHERE = {"scope", "reconstruct_every_samples", "is_continual"}  # of a detector: model and learning say it
 
 
 @pytest.mark.parametrize(("settings", "section", "more"), PAIRS, ids=lambda each: getattr(each, "__name__", ""))

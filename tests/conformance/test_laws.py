@@ -85,6 +85,7 @@ CASES: Mapping[str, Case] = {
     "linear-static": trained(settings_of(model=shape("linear"))),
     "mlp-sigma-three-channels": trained(settings_of(3, threshold=SigmaThreshold(1.5), model=shape("mlp"))),
     "lstm-quantile-two-channels": trained(settings_of(2, threshold=QuantileThreshold(0.97), model=shape("lstm"))),
+    "lstm-reconstructed-now-and-then": trained(settings_of(model=shape("lstm"), reconstruct_every_samples=3)),
     "shared-readout": trained(settings_of(2, model=shape("mlp"), readout="shared")),
     "mlp-of-the-shipped-size": trained(settings_of(model=ModelSettings(), threshold=StaticThreshold(1.5))),
     "own-weights": own(settings_of(model=shape("mlp"))),

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from daemon.metrics import Declared, Metrics
+from daemon.declared import Declared
+from daemon.metrics import Metrics
 
 ToolFinder = Callable[[str, str], str]
 Panel = dict[str, Any]
@@ -113,6 +114,7 @@ def test_every_metric_but_a_few_can_be_seen_on_the_dashboard(dashboard: dict[str
         "longwatch_state_flush_timestamp_seconds",
         "longwatch_state_pages_written_total",
         "longwatch_transactions_total",
+        "longwatch_turn_records_max",
         "longwatch_worker_restarts_total",
         "longwatch_worker_up",
     }

@@ -75,7 +75,7 @@ def test_pages_are_written_now_and_then_and_a_death_replays_only_what_came_after
         process.turn()
     finish(world, process)
     flushes = [event for event in process.events if isinstance(event, events.StateFlushed)]
-    assert 3 <= len(flushes) <= 8
+    assert 3 <= len(flushes) <= 14
     process.die()
     ends = [world.cluster.bounds(tp).end for tp in INPUTS]
     kept = [world.state(number)[1].offset for number in range(PARTITIONS)]
@@ -83,6 +83,19 @@ def test_pages_are_written_now_and_then_and_a_death_replays_only_what_came_after
     until_restored(heir)
     assert sum(event.replayed_records for event in restored(heir)) == sum(ends) - sum(kept)
     assert sum(kept) > sum(ends) / 2
+
+
+def test_the_pages_of_different_partitions_are_written_in_different_turns() -> None:
+    world = World()
+    process = Process(world)
+    for tick in range(30):
+        world.publish(records(5, 1, tick))
+        process.turn()
+    flushes = [event for event in process.events if isinstance(event, events.StateFlushed)][PARTITIONS:]
+    assert len(flushes) >= 2 * PARTITIONS
+    assert {flush.pages for flush in flushes} == {2}  # a manifest and a page
+    ends = [world.state(number)[1].offset for number in range(PARTITIONS)]
+    assert all(end > 0 for end in ends)
 
 
 def test_a_rebalance_hands_partitions_over_and_both_go_on() -> None:

@@ -21,6 +21,7 @@ from daemon.alert_events import AlertEvent, Group
 from daemon.engine import layout
 from daemon.errors import BrokerUnavailable
 from daemon.formats import JsonFormat
+from daemon.inflow import TurnLimits
 from daemon.intake import Intake, Limits
 from daemon.loop import Loop, LoopSettings, Surroundings
 from daemon.maintenance import NO_WINDOWS, Calendar
@@ -288,8 +289,7 @@ class Process:
 
 def _settings() -> LoopSettings:
     return LoopSettings(
-        records_max=25,
-        poll_seconds=0.5,
+        limits=TurnLimits(records_max=25, bytes_max=900),  # so that records wait now and then
         flush_seconds=FLUSH_SECONDS,
         state_topic="state",
         alerts_topic="alerts",

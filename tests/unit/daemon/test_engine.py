@@ -152,9 +152,9 @@ class Broken:
     def __init__(self, part: str) -> None:
         self.part = part
 
-    def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
+    def advance(self, inputs: F4, hidden: F4, cell: F4, newest_of: NDArray[np.bool_] | None = None) -> Advanced:
         """Take one sample; the part that is broken is so for the streams that jump."""
-        found = NETWORK.advance(inputs, hidden, cell)
+        found = NETWORK.advance(inputs, hidden, cell, newest_of)
         parts = {
             name: getattr(found, name).copy() for name in ("hidden", "cell", "summary", "reconstruction", "forecast")
         }

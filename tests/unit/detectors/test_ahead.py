@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors import scoring
+from detectors import scaling, scoring
 from detectors.ahead import FORECASTS_MIN, ahead, bounds, next_sample
 from detectors.dayzero import day_zero
+from detectors.network import Network
 from detectors.scoring import Detector
-from detectors.settings import DetectorSettings
+from detectors.settings import DetectorSettings, Scope
 from detectors.slab import row_dtype
-from tests.conformance.feed import INTERVAL_MS, START_MS, drawn, settings_of, wave
+from tests.conformance.feed import INTERVAL_MS, SMALL, START_MS, drawn, settings_of, wave
 
 F = NDArray[np.float64]
 Row = NDArray[np.void]
@@ -123,3 +126,41 @@ def test_too_few_forecasts_give_no_bounds() -> None:
     few = np.zeros((FORECASTS_MIN - 1, 2, 1))
     with pytest.raises(ValueError, match=f"{FORECASTS_MIN} are needed"):
         bounds(few, few, few, coverage=0.9, at=np.arange(len(few)))
+
+
+def several(scope: Scope = "group") -> Detector:
+    """Return a detector whose network tells three samples ahead."""
+    settings = settings_of(2, model=replace(SMALL, horizon=3), scope=scope)
+    return Detector(settings, drawn(settings), "m")
+
+
+@pytest.mark.parametrize("scope", ["group", "stream"])
+def test_a_network_that_was_taught_several_samples_ahead_tells_them_at_once_and_is_fed_beyond(scope: Scope) -> None:
+    detector = several(scope)
+    row = lived(detector, wave(150, 2))
+    forecast, by_hand = ahead(detector, row, 9), row.copy()
+    network = detector.network
+    assert isinstance(network, Network)
+    told: list[F] = []
+    for step in range(9):
+        begins = not told
+        expected = next_sample(detector, by_hand)[0] if begins else told.pop(0)
+        assert np.allclose(forecast[0, step], expected[0]), step
+        before = by_hand.copy()
+        scoring.score(detector, by_hand, by_hand["time_ms"] + INTERVAL_MS, expected, np.ones(1, bool))
+        if begins:
+            z, last = scaling.scaled(before, expected), before["window"][:, 0]
+            read = scoring.inputs(z, z - last, by_hand["time_ms"])
+            moved = network.advance(read, before["hidden"], before["cell"])
+            own = by_hand["forecast"] - moved.ahead[:, 0]  # of the stream's own readout
+            told = [by_hand["location"] + scaling.floored(by_hand) * (moved.ahead[:, k] + own) for k in range(3)]
+
+
+def test_what_is_told_at_once_depends_on_no_neighbour_and_moves_no_row() -> None:
+    detector = several()
+    rows = np.concatenate([lived(detector, wave(90 + 9 * i, 2, seed=i)) for i in range(3)])
+    before = rows.tobytes()
+    together = ahead(detector, rows, 8)
+    assert rows.tobytes() == before
+    for i in range(3):
+        assert np.array_equal(ahead(detector, rows[i : i + 1], 8)[0], together[i])

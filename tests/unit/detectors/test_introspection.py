@@ -125,7 +125,7 @@ def test_rows_that_were_not_read_have_no_gates(watched: tuple[Row, Gates]) -> No
 class Plain:
     """A network without any cell."""
 
-    def advance(self, inputs: F4, hidden: F4, cell: F4) -> Advanced:
+    def advance(self, inputs: F4, hidden: F4, cell: F4, newest_of: NDArray[np.bool_] | None = None) -> Advanced:
         """Take no step."""
         raise NotImplementedError
 

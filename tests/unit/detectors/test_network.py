@@ -58,7 +58,8 @@ def arrays(result: Advanced) -> tuple[F4, ...]:
 
 def assert_rows_alone_equal(network: Network, batch: tuple[F4, F4, F4], rows: NDArray[np.intp]) -> None:
     whole = network.advance(*batch)
-    part = network.advance(*(array[rows] for array in batch))
+    inputs, hidden, cell = (array[rows] for array in batch)
+    part = network.advance(inputs, hidden, cell)
     for one, other in zip(arrays(whole), arrays(part), strict=True):
         assert np.array_equal(one[rows], other)
 
@@ -176,3 +177,22 @@ def test_a_network_needs_no_gradient() -> None:
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     network = Network(weights, model=SMALL)
     assert not any(parameter.requires_grad for parameter in network._autoencoder.parameters())
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("architecture", ["lstm", "bidirectional", "variational"])
+def test_the_newest_sample_alone_is_told_as_in_the_whole_window_and_only_where_it_is_wanted(
+    architecture: Architecture, decoder: Decoder
+) -> None:
+    network = drawn(replace(SMALL, architecture=architecture, decoder=decoder))
+    batch, rows = stored(network, BLOCK_ROWS + 70), BLOCK_ROWS + 70
+    whole = network.advance(*batch)
+    for where in (np.ones(rows, dtype=bool), np.arange(rows) % 3 == 1, np.zeros(rows, dtype=bool)):
+        moved = network.advance(*batch, where)
+        assert moved.reconstruction.shape == (rows, 1, 1)
+        assert np.array_equal(moved.reconstruction[where, 0], whole.reconstruction[where, 0])
+        assert np.isnan(moved.reconstruction[~where]).all()
+        assert np.array_equal(moved.hidden, whole.hidden)
+        assert np.array_equal(moved.ahead, whole.ahead)
+        if moved.spread is not None and whole.spread is not None:
+            assert np.array_equal(moved.spread[where], whole.spread[where])

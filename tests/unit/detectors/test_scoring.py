@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors import channels, rescaling, scoring
+from detectors import channels, rescaling, scaling, scoring
+from detectors.columns import Columns
 from detectors.dayzero import day_zero
 from detectors.scoring import CLOCK_INPUTS, DAY_MS, Detector, Scored
-from detectors.settings import DetectorSettings
+from detectors.settings import DetectorSettings, Readout
 from detectors.slab import row_dtype
 from tests.conformance.feed import INTERVAL_MS, START_MS, drawn, settings_of, wave
 
@@ -183,3 +184,24 @@ def test_a_change_of_scale_moves_the_window_along() -> None:
     rescaling.move_scale(rows, rows["location"] + 3.0, 2.0 * rows["spread"])
     again = rows["window"] * rows["spread"][:, None] + rows["location"][:, None]
     assert again == pytest.approx(raw, abs=1e-3)
+
+
+@pytest.mark.parametrize("readout", ["rls", "shared"])
+def test_the_reconstruction_counts_at_every_kth_sample_and_the_forecast_at_each(readout: Readout) -> None:
+    settings = replace(settings_of(), readout=readout, reconstruct_every_samples=3)
+    network = drawn(settings)
+    rows, every = fresh(settings=settings), Detector(settings, network, "m")
+    for step, value in enumerate(wave(40)):
+        sample = scoring._Sample(at(step), scaling.scaled(rows, value[None]), np.zeros((1, 1)))
+        before = rows.copy()
+        errors, _ = scoring._errors(every, Columns(before), sample, np.ones(1, bool))
+        assert np.isfinite(errors[0, :, 0]).tolist() == [step % 3 == 0, True, False]
+        larger = np.abs(errors[0, channels.AHEAD, 0]) if step % 3 else np.abs(errors[0, :2, 0]).mean()
+        assert channels.model_parts(rows, errors)[0][0, 0] == pytest.approx(larger)
+        scoring.score(every, rows, at(step), value[None], np.zeros(1, bool))
+
+
+def test_of_several_channels_nothing_depends_on_how_often_the_window_is_reconstructed() -> None:
+    often, seldom = (Detector(replace(SETTINGS, reconstruct_every_samples=k), drawn(SETTINGS), "m") for k in (1, 7))
+    one, other = (run(each, fresh(), wave(90, 2)) for each in (often, seldom))
+    assert [float(each.surprise[0]) for each in one] == [float(each.surprise[0]) for each in other]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from daemon.metrics import Declared
+from daemon.declared import Declared
 from daemon.workers.merging import merged, told
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
