@@ -34,6 +34,8 @@ COUNTS = (
     "seen_ms",
     "samples",
     "model_samples",
+    "error_samples",
+    "linear_samples",
     "interval_ms",
     "score",
     "raw_last",
