@@ -47,15 +47,7 @@ def half_space_trees() -> Score:
     """Return river's half-space trees as they are shipped, which score and learn."""
     from river.anomaly import HalfSpaceTrees
 
-    model: Any = HalfSpaceTrees(seed=0)
-
-    def score(value: float) -> float:
-        sample = {"value": value}
-        found: float = model.score_one(sample)
-        model.learn_one(sample)
-        return found
-
-    return score
+    return _scored_and_learnt(HalfSpaceTrees(seed=0))
 
 
 def cut_forest() -> Score:
@@ -83,8 +75,10 @@ def rolling_autoencoder() -> Score:
     """Return deep-river's rolling autoencoder, which scores and learns from each window."""
     from deep_river.anomaly import RollingAutoencoder
 
-    model: Any = RollingAutoencoder(module=autoencoder(), window_size=WINDOW, optimizer_fn="adam")
+    return _scored_and_learnt(RollingAutoencoder(module=autoencoder(), window_size=WINDOW, optimizer_fn="adam"))
 
+
+def _scored_and_learnt(model: Any) -> Score:  # noqa: ANN401  # river's way, which is typed in its own environment only
     def score(value: float) -> float:
         sample = {"value": value}
         found: float = model.score_one(sample)

@@ -27,7 +27,9 @@ def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
     moved = copied(rows)
     _hold_scale(detector, moved)
     moved["model_samples"] = 0.0
-    channels.forget_network(moved)
+    goes_on = readout.outlives_swap(moved)
+    if not goes_on:
+        channels.forget_network(moved)
     readout.swap(moved)
     continual.swap(moved)
     untold = rows["model_samples"] == 0.0  # (n,) no network has spoken of these
@@ -38,7 +40,7 @@ def adopt(detector: Detector, rows: Row, calibration: Calibration) -> Row:
         return moved
     _rebuild_state(detector, moved)
     if calibration:
-        channels.begin_squares(moved, calibration, untold, CALIBRATED_SAMPLES)
+        channels.begin_squares(moved, calibration, untold | (not goes_on), CALIBRATED_SAMPLES)
         share = calibration["tail_share"].astype(np.float64)  # (units, BINS + 1)
         moved["tail"][untold, units] = np.round(share * CALIBRATED_SAMPLES * tail.SAMPLE_COUNT)
         moved["model_samples"][untold] = CALIBRATED_SAMPLES

@@ -216,16 +216,16 @@ def squares(rows: Rows) -> tuple[str, ...]:
 
 
 def forget_network(rows: Rows) -> None:
-    """Forget how large the errors of a single channel's network used to be; of several channels the heads go on."""
-    if not _has_linear(rows):
-        rows["error_square"] = 0.0
+    """Forget how large the errors of the rows' network used to be."""
+    rows["error_square"] = 0.0
+    if _has_linear(rows):
+        rows["error_samples"] = 0.0
 
 
 def begin_squares(rows: Rows, found: Mapping[str, NDArray[np.float32]], untold: Mask, weight: float) -> None:
     """Let rows (n,) that got another network go by the usual squares `found` in training, which weigh so many samples.
 
-    Those of several channels that are not `untold` (n,) keep what they know of the network's own errors: their heads
-    go on, too.
+    Those of several channels that are not `untold` (n,) keep what they know of the network's own errors.
     """
     if not _has_linear(rows):
         rows["error_square"] = found["error_square"]

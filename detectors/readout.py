@@ -59,18 +59,20 @@ def clear(rows: Rows) -> None:
     rows["readout_inverse"] = np.eye(rows["readout_inverse"].shape[1], dtype=np.float32)
 
 
+def outlives_swap(rows: Rows) -> bool:
+    """Return whether the rows have heads that go on with another network: those that correct the sample itself."""
+    return _own(rows) and reads_sample(rows["readout_usual"].shape[2])
+
+
 def swap(rows: Rows) -> None:
     """Let the rows' heads go on with another network: what they know of its hidden state is void, and begins anew.
 
     Of several channels what they know of the samples stays: it corrects no network's forecast but the sample itself.
     """
-    if not _own(rows):
-        return
-    channels = rows["readout_usual"].shape[2]
-    if not reads_sample(channels):
+    if not outlives_swap(rows):
         clear(rows)
         return
-    hidden = rows["readout_gain"].shape[1] - 1 - channels
+    hidden = rows["readout_gain"].shape[1] - 1 - rows["readout_usual"].shape[2]
     rows["readout_weight"][:, :hidden] = 0.0
     rows["readout_gain"][:, :hidden] = 0.0
     inverse = rows["readout_inverse"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -139,6 +139,19 @@ def test_with_a_model_the_scale_is_taken_anew_and_stands_still_until_the_next_on
     again = adopt(detector, rows, calibration)
     assert not np.array_equal(again["spread"], scale[1])
     assert not adopt(day_zero(SETTINGS), again, {})["scale_held"].any()
+
+
+def test_where_no_heads_go_on_the_usual_errors_are_those_of_the_training() -> None:
+    shared = replace(SETTINGS, readout="shared")
+    weights, share = autoregression.learnt([moving_together(800)])
+    detector = Detector(shared, network(weights), "model")
+    rows = np.zeros(2, row_dtype(scoring.fields(shared)))
+    scoring.clear(rows)
+    walk(detector, rows, moving_together(300).targets, 0)
+    calibration = calibrate(rows) | {"error_square": np.full(WIDTH, 7.0, np.float32), "linear_share": share}
+    moved = adopt(detector, rows, calibration)
+    assert (moved["error_square"] == 7.0).all()
+    assert not adopt(detector, rows, {})["error_samples"].any()
 
 
 def test_a_stream_of_which_little_was_seen_goes_on_being_measured() -> None:
