@@ -129,5 +129,16 @@ def failed_transaction(error: Exception, doing: str, tried: Right | None = None)
     return TransactionFailed(f"{doing}: {_said(error)}")
 
 
+def failed_opening(error: Exception, doing: str, tried: Right | None = None) -> Exception:
+    """Return the daemon's error for an identity that was not taken over because of `error`.
+
+    Who opens holds no epoch yet, so an answer "fenced" does not say that we lost the identity. It says that another
+    takeover, or the broker's own ending of a transaction whose time was up, came between: the next try goes on.
+    """
+    if meaning(type(error)) in ("fenced", "transaction"):
+        return BrokerUnavailable(f"{doing}: {_said(error)}; the broker was ending what an older holder left open")
+    return translated(error, doing, tried)
+
+
 def _said(error: Exception) -> str:
     return str(error) or type(error).__name__

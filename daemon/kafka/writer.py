@@ -13,7 +13,7 @@ from kafka.errors import KafkaError
 from daemon.errors import TransactionFailed
 from daemon.kafka import client
 from daemon.kafka.deadline import within
-from daemon.kafka.failures import failed_transaction, translated
+from daemon.kafka.failures import failed_opening, failed_transaction
 from daemon.kafka.refusals import Right
 from daemon.ports import Membership
 from daemon.types import Outgoing, TopicPartition
@@ -42,7 +42,7 @@ class KafkaWriter:
             drop(producer)
             if isinstance(error, Exception):
                 tried = Right("Write", "transactional-id", self._identity)
-                raise translated(error, f"opening identity {self._identity!r}", tried) from error
+                raise failed_opening(error, f"opening identity {self._identity!r}", tried) from error
             raise
         self._producer = producer
 

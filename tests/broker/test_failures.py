@@ -8,7 +8,7 @@ import pytest
 from kafka import errors
 
 from daemon.errors import BrokerUnavailable, ConfigError, Fenced, TopicMismatch, TransactionFailed
-from daemon.kafka.failures import _BY_NAME, Meaning, failed_transaction, meaning, translated
+from daemon.kafka.failures import _BY_NAME, Meaning, failed_opening, failed_transaction, meaning, translated
 
 EVERY_ERROR = [
     kind
@@ -72,6 +72,23 @@ def test_outside_a_transaction_an_error_becomes_ours_and_says_what_was_being_don
     ours = translated(error, "reading metrics/3")
     assert type(ours) is expected
     assert ours is error or "reading metrics/3" in str(ours)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.ProducerFencedError(), BrokerUnavailable),
+        (errors.InvalidTxnStateError(), BrokerUnavailable),
+        (errors.KafkaTimeoutError(), BrokerUnavailable),
+        (errors.TransactionalIdAuthorizationFailedError(), ConfigError),
+    ],
+)
+def test_an_identity_that_could_not_be_opened_is_opened_again_unless_settings_are_wrong(
+    error: Exception, expected: type[Exception]
+) -> None:
+    ours = failed_opening(error, "opening identity 'metrics-3'")
+    assert type(ours) is expected
+    assert "metrics-3" in str(ours)
 
 
 @pytest.mark.parametrize(

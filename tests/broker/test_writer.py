@@ -10,12 +10,13 @@ from dataclasses import replace
 from typing import Any, cast, overload
 
 import pytest
+from kafka.producer import transaction_manager
 
-from daemon.errors import Fenced, TransactionFailed
+from daemon.errors import BrokerUnavailable, Fenced, TransactionFailed
 from daemon.kafka import ConnectionSettings, KafkaBroker, client
 from daemon.kafka.client import Producer
 from daemon.kafka.source import KafkaSource
-from daemon.kafka.writer import KafkaWriter, drop
+from daemon.kafka.writer import KafkaWriter, drop, producer_epoch
 from daemon.types import Outgoing, TopicPartition, TopicSpec
 
 from .conftest import Interrupt, Join, ReadAll
@@ -68,6 +69,23 @@ def test_who_lost_the_identity_is_fenced_and_its_records_are_never_seen(
     with pytest.raises(Fenced, match="another member"):
         zombie.commit([record(topic, b"zombie")], {TopicPartition(topic, 0): 1}, source.membership())
     owner.commit([record(topic, b"owner")], {}, source.membership())
+    assert read_all(topic) == [b"owner"]
+
+
+def test_an_identity_that_was_fenced_while_it_was_opened_is_opened_by_the_next_try(
+    broker: KafkaBroker, source: KafkaSource, topic: str, read_all: ReadAll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker says so when it ends an older holder's transaction, whose time is up, at the same moment."""
+    older = cast("Any", producer_epoch(cast("Producer", opened(broker, topic)._producer)))
+    writer = opened(broker, topic)
+    writer.open()
+    with monkeypatch.context() as patched:
+        patched.setattr(transaction_manager, "NO_PRODUCER_ID", older.producer_id)
+        patched.setattr(transaction_manager, "NO_PRODUCER_EPOCH", older.epoch)
+        with pytest.raises(BrokerUnavailable, match="older holder"):
+            writer.open()
+    writer.open()
+    writer.commit([record(topic, b"owner")], {}, source.membership())
     assert read_all(topic) == [b"owner"]
 
 

@@ -262,7 +262,12 @@ class LibrdkafkaWorld(KafkaWorld):
     def connect(self, group_id: str) -> Broker:
         """Return a door with connections of its own."""
         # it cannot be told to look at the cluster's topics now
-        return LibrdkafkaBroker(ConnectionSettings((self._bootstrap,), group_id=group_id, metadata_seconds=1.0))
+        # and it refuses a transaction that may end before a record's delivery does, unless it is told
+        return LibrdkafkaBroker(
+            ConnectionSettings(
+                (self._bootstrap,), group_id=group_id, metadata_seconds=1.0, transaction_timeout_seconds=9.0
+            )
+        )
 
     def hasten(self, source: Source) -> None:
         """Let the source ask which topics they are; the library asks how many partitions there are by itself."""

@@ -18,6 +18,7 @@ _FETCH_BYTES_MAX: Final = 50 * 1024 * 1024
 _PARTITION_FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
 _QUEUED_KBYTES_MAX: Final = 65_536  # of records that were fetched ahead
 _WAITING_KBYTES_MAX: Final = 1_048_576  # of records of one transaction on their way
+_DELIVERY_MS_MAX: Final = 10_000  # until a record that no broker takes fails its transaction
 _TOKEN_CHARACTERS_MAX: Final = 64 * 1024
 _TOKEN_SECONDS: Final = 300.0  # after which a token's file is read again, at the latest
 
@@ -68,10 +69,12 @@ def member(settings: ConnectionSettings, on_error: Callable[[KafkaError], None])
 
 def producer(settings: ConnectionSettings, identity: str, on_error: Callable[[KafkaError], None]) -> Options:
     """Return what a transactional producer needs."""
+    transaction_ms = int(settings.transaction_timeout_seconds * 1000)
     return common(settings, on_error) | {
         "transactional.id": identity,
-        "transaction.timeout.ms": int(settings.transaction_timeout_seconds * 1000),
-        "delivery.timeout.ms": 10_000,
+        "transaction.timeout.ms": transaction_ms,
+        # The library refuses to be built with a record that may outlast its transaction.
+        "delivery.timeout.ms": min(_DELIVERY_MS_MAX, transaction_ms),
         "linger.ms": 5,
         "batch.size": 256 * 1024,
         "message.max.bytes": settings.record_bytes_max,

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException, Message, Producer
 
 from daemon.errors import TransactionFailed
 from daemon.kafka.client import ConnectionSettings
-from daemon.kafka.failures import failed_transaction, translated
+from daemon.kafka.failures import failed_opening, failed_transaction
 from daemon.kafka.librdkafka import options
 from daemon.kafka.librdkafka.failures import of, raised
 from daemon.kafka.librdkafka.reading import Contact
@@ -49,7 +49,7 @@ class LibrdkafkaWriter:
             _drop(producer)
             if isinstance(error, KafkaException):
                 tried = Right("Write", "transactional-id", self._identity)
-                raise translated(raised(error), f"opening identity {self._identity!r}", tried) from error
+                raise failed_opening(raised(error), f"opening identity {self._identity!r}", tried) from error
             raise
         self._producer = producer
 
