@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon import alerts
+from daemon import alerts, silence
 from daemon.alert_events import (
     AlertEvent,
     Change,
@@ -65,7 +65,7 @@ class Step:
 
 def layout(settings: DetectorSettings, before: Fields = ()) -> np.dtype[np.void]:
     """Return the row layout of a group: the detector's fields, the alert's, and of what is done `before` the score."""
-    return row_dtype([*scoring.fields(settings), *alerts.FIELDS, *before])
+    return row_dtype([*scoring.fields(settings), *alerts.FIELDS, *silence.FIELDS, *before])
 
 
 def step(batch: Sequence[tuple[Group, Sequence[Part]]]) -> Step:
@@ -139,8 +139,10 @@ class _GroupRun:
                 self.wave(Wave(at[kept], wave.row[kept], is_first=False), block)
             return
         self._end_silence(at, rows)
-        rows["seen_ms"] = np.maximum(self.watermark_ms[at], times_ms)
         settings = self.group.detector.settings
+        maintained = None if self.maintained is None else self.maintained[at]
+        seen_ms = np.maximum(self.watermark_ms[at], times_ms)
+        silence.learn(settings.alert, rows, seen_ms, self.group.calendar, maintained)
         guarded = alerts.beyond_guard(settings, values)
         shielded = alerts.protected(settings.alert, rows)
         held = self._held(at, rows)
@@ -278,7 +280,7 @@ def _sweep_silent(group: Group, part: Part, slots: Index, rows: Row, result: Ste
         _fall_silent(group, part, slots[late], fallen, result)
         rows[late] = fallen
     every = np.ones(len(rows), dtype=bool)
-    return min(quiet_until_ms, alerts.quiet_until_ms(settings.alert, rows, settings.warmup_samples, every))
+    return min(quiet_until_ms, silence.quiet_until_ms(settings.alert, rows, settings.warmup_samples, every))
 
 
 def _sweep_others(group: Group, part: Part, slots: Index, result: Step) -> int:
@@ -294,12 +296,12 @@ def _sweep_others(group: Group, part: Part, slots: Index, result: Step) -> int:
         result.deltas.append((part.slab, Delta(others, fallen)))
     left = ~due
     left[slots] = left[part.evicted.slots] = False
-    return alerts.quiet_until_ms(settings.alert, view, settings.warmup_samples, left)
+    return silence.quiet_until_ms(settings.alert, view, settings.warmup_samples, left)
 
 
 def _overdue(group: Group, rows: Rows, watermark_ms: I8 | int) -> NDArray[np.bool_]:
     settings = group.detector.settings
-    return alerts.silent_rows(settings.alert, rows, watermark_ms, settings.warmup_samples, group.calendar)
+    return silence.silent_rows(settings.alert, rows, watermark_ms, settings.warmup_samples, group.calendar)
 
 
 def _fall_silent(group: Group, part: Part, slots: Index, rows: Row, result: Step) -> None:

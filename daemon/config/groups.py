@@ -215,6 +215,8 @@ class AlertConfig(Section):
     """An open alert is updated when its score has grown by this factor."""
     silence_intervals: float = Field(default=SHIPPED.alert.silence_intervals, ge=0)
     """A stream is silent after so many of its usual intervals without a sample; 0 switches that alert off."""
+    silence_pauses: float = Field(default=SHIPPED.alert.silence_pauses, ge=0, le=1000)
+    """And not before so many of its longest usual pauses, which are learnt as well; 0: only intervals count."""
 
 
 class GuardConfig(Section):

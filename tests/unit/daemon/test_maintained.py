@@ -32,6 +32,8 @@ FOLLOWS = ("window", "window_filled", "hidden", "cell", "forecast", "local", "re
 COUNTS = (
     "time_ms",
     "seen_ms",
+    "pause_ms",
+    "pause_once_ms",
     "samples",
     "model_samples",
     "error_samples",
