@@ -63,7 +63,7 @@ class Taking:
     def __init__(self, partition: TopicPartition, state: PartitionState, groups: Sequence[str]) -> None:
         self._partition, self._slabs, self.places = partition, state.slabs, state.places
         self._gathered = {name: Gathered() for name in groups if name in state.slabs}
-        self._ages: dict[str, Ages] = {}
+        self._ages: dict[tuple[str, str | None], Ages] = {}  # by group and, of a full share, its tenant
         self._rejected: list[Rejected] = []
         self._missing: dict[str, int] = {}
         self._unselected = 0
@@ -119,7 +119,7 @@ class Taking:
             if slot is None:
                 slot = self._slot_of_another((group, key, begins), gathered, offset)
                 if slot is None:
-                    return Malformed("max_streams", f"group {group} is full; the stream {key[:120]} is new")
+                    return self._full(group, key)
             gathered.slots.append(slot)
             gathered.offsets.append(offset)
             gathered.times_ms.append(point.time_ms)
@@ -170,17 +170,26 @@ class Taking:
         """Return a slot for a stream that is new to a full group, when another one may give way to it."""
         group, key, begins = stream
         slab = self._slabs[group]
-        if slab.evict_after_ms <= 0 or self.watermark_ms <= slab.full_until_ms:
+        tenant = slab.full_tenant(key)
+        if slab.evict_after_ms <= 0 or self.watermark_ms <= slab.full_until(tenant):
             return None
-        ages = self._ages.get(group) or self._ages.setdefault(group, Ages(slab, gathered))
+        ages = self._ages.get((group, tenant))
+        if ages is None:
+            ages = self._ages[group, tenant] = Ages(slab, gathered, tenant)
         leaving = ages.give_way(self.watermark_ms)
         if leaving is None:
-            slab.full_until_ms = ages.nobody_until_ms()
+            slab.note_full(tenant, ages.nobody_until_ms())
             return None
         gathered.evicted.append((leaving, offset, self.watermark_ms))
         slab.retire(leaving)
         self.places.forget(group, leaving)
         return slab.slot(key, begins)
+
+    def _full(self, group: str, key: str) -> Malformed:
+        """Return why a new stream finds no place."""
+        tenant = self._slabs[group].full_tenant(key)
+        full = f"group {group} is" if tenant is None else f"the share of tenant {tenant[:120]!r} in group {group} is"
+        return Malformed("max_streams", f"{full} full; the stream {key[:120]} is new")
 
     def taken(self, next_offset: int, widths: Mapping[str, int]) -> Taken:
         """Return all that was found; `widths` says how many values each group has side by side."""
