@@ -115,7 +115,7 @@ def advance(
     """
     known = np.where(np.isnan(scores), 0.0, scores)
     rows["score"] = known
-    phase = rows["alert_phase"].copy()
+    phase = np.clip(rows["alert_phase"], QUIET, CLEARING)  # whatever a page of somebody else's says
     signals = _signals(settings, rows, known, guarded)
     after = TABLE[phase, signals]
     entered = after != phase
