@@ -29,6 +29,7 @@ Mask = NDArray[np.bool_]
 
 START_MS: Final = 1_772_409_600_000  # a Monday, 0:00 UTC
 MINUTE, HOUR, DAY, WEEK = 60.0, 3600.0, 86_400.0, 604_800.0
+RECORD_MS: Final = 100  # from one of the partition's records to the next
 WARMUP_SAMPLES: Final = 100
 DTYPE: Final = row_dtype(
     [
@@ -138,8 +139,9 @@ def watched(draw: Draw, policy: AlertSettings, streams: int, weeks: int) -> Foun
 
 def _sampled(policy: AlertSettings, rows: NDArray[np.void], times_ms: I8) -> Mask:
     """Take one sample into each row; return which (n,) had been told as silent by then."""
-    overdue = silence.silent_rows(policy, rows, times_ms, WARMUP_SAMPLES)
-    silence.learn(policy, rows, times_ms)
+    until = silence.Until(times_ms, times_ms // RECORD_MS - START_MS // RECORD_MS)
+    overdue = silence.silent_rows(policy, rows, until, WARMUP_SAMPLES)
+    silence.learn(policy, rows, until)
     seconds = np.maximum((times_ms - rows["time_ms"]) / 1000.0, 1e-3)
     scoring.advance_clock(rows, times_ms, seconds, rows["samples"] == 0)
     return overdue

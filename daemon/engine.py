@@ -22,6 +22,7 @@ from daemon.alert_events import (
 from daemon.events import ForgetReason
 from daemon.evidence import Evidence, gathered
 from daemon.samples import Part
+from daemon.silence import Until
 from daemon.types import DropReason
 from daemon.waves import Queue, Wave, queued
 from detectors import adopt, channels, continual, scaling, scoring, threshold
@@ -116,6 +117,7 @@ class _GroupRun:
         self.times_ms = np.concatenate([s.times_ms for s in samples])
         self.values = np.concatenate([s.values for s in samples])
         self.watermark_ms = np.concatenate([s.watermark_ms for s in samples])
+        self.offsets = np.concatenate([s.offsets for s in samples])
         self.starts = np.cumsum([0, *(len(s.slots) for s in samples)])
         self.score = np.full(len(self.times_ms), np.nan)
         calendar = group.calendar
@@ -141,8 +143,8 @@ class _GroupRun:
         self._end_silence(at, rows)
         settings = self.group.detector.settings
         maintained = None if self.maintained is None else self.maintained[at]
-        seen_ms = np.maximum(self.watermark_ms[at], times_ms)
-        silence.learn(settings.alert, rows, seen_ms, self.group.calendar, maintained)
+        heard = Until(np.maximum(self.watermark_ms[at], times_ms), self.offsets[at])
+        silence.learn(settings.alert, rows, heard, self.group.calendar, maintained)
         guarded = alerts.beyond_guard(settings, values)
         shielded = alerts.protected(settings.alert, rows)
         held = self._held(at, rows)
@@ -215,7 +217,7 @@ class _GroupRun:
 
     def _end_silence(self, at: Index, rows: Columns) -> None:
         """A stream that comes back ends its silence; one that was overdue unnoticed within this batch begins it too."""
-        overdue = _overdue(self.group, rows, self.watermark_ms[at])
+        overdue = _overdue(self.group, rows, Until(self.watermark_ms[at], self.offsets[at]))
         was_silent = rows["silent"] > 0
         back = np.flatnonzero(overdue | was_silent)
         for i in back.tolist():
@@ -272,7 +274,7 @@ def _sweep_silent(group: Group, part: Part, slots: Index, rows: Row, result: Ste
     settings, quiet_until_ms = group.detector.settings, part.slab.quiet_until_ms
     if part.watermark_ms > quiet_until_ms:
         quiet_until_ms = _sweep_others(group, part, slots, result)
-    late = _overdue(group, rows, part.watermark_ms) & (rows["silent"] == 0)
+    late = _overdue(group, rows, _until(part)) & (rows["silent"] == 0)
     if len(part.evicted.slots):
         late &= ~np.isin(slots, part.evicted.slots)
     if late.any():
@@ -286,7 +288,7 @@ def _sweep_silent(group: Group, part: Part, slots: Index, rows: Row, result: Ste
 def _sweep_others(group: Group, part: Part, slots: Index, result: Step) -> int:
     """Look at every row of the slab but those at `slots`; return up to which watermark none is due any more."""
     settings, view = group.detector.settings, part.slab.view()
-    due = _overdue(group, view, part.watermark_ms) & (view["silent"] == 0)
+    due = _overdue(group, view, _until(part)) & (view["silent"] == 0)
     due[slots] = False
     due[part.evicted.slots] = False
     others = np.flatnonzero(due)
@@ -299,9 +301,14 @@ def _sweep_others(group: Group, part: Part, slots: Index, result: Step) -> int:
     return silence.quiet_until_ms(settings.alert, view, settings.warmup_samples, left)
 
 
-def _overdue(group: Group, rows: Rows, watermark_ms: I8 | int) -> NDArray[np.bool_]:
+def _until(part: Part) -> Until:
+    """Return how far the partition has come with the whole batch."""
+    return Until(part.watermark_ms, part.next_offset)
+
+
+def _overdue(group: Group, rows: Rows, until: Until) -> NDArray[np.bool_]:
     settings = group.detector.settings
-    return silence.silent_rows(settings.alert, rows, watermark_ms, settings.warmup_samples, group.calendar)
+    return silence.silent_rows(settings.alert, rows, until, settings.warmup_samples, group.calendar)
 
 
 def _fall_silent(group: Group, part: Part, slots: Index, rows: Row, result: Step) -> None:
@@ -323,7 +330,7 @@ def _evict(group: Group, part: Part, moved: Delta, result: Step) -> None:
         found = np.flatnonzero(moved.slots == slot)
         if len(found):
             leaving[i] = moved.rows[found[0]]
-    overdue = _overdue(group, leaving, evicted.watermark_ms)
+    overdue = _overdue(group, leaving, Until(evicted.watermark_ms, evicted.offsets))
     for i, slot in enumerate(evicted.slots):
         row, stream = leaving[i], part.slab.keys[slot]
         seen = Sighting(stream, part.partition, int(evicted.offsets[i]), int(evicted.watermark_ms[i]))

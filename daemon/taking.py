@@ -195,7 +195,7 @@ class Taking:
         """Return all that was found; `widths` says how many values each group has side by side."""
         return Taken(
             parts={
-                name: _part(self._partition, (self._slabs[name], widths[name]), found, self.watermark_ms)
+                name: _part(self._partition, (self._slabs[name], widths[name]), found, (self.watermark_ms, next_offset))
                 for name, found in self._gathered.items()
             },
             rejected=self._rejected,
@@ -210,8 +210,8 @@ class Taking:
         )
 
 
-def _part(partition: TopicPartition, held: tuple[Slab, int], found: Gathered, watermark_ms: int) -> Part:
-    slab, width = held
+def _part(partition: TopicPartition, held: tuple[Slab, int], found: Gathered, until: tuple[int, int]) -> Part:
+    (slab, width), (watermark_ms, next_offset) = held, until
     values = np.array(found.values, dtype=np.float64).reshape(len(found.slots), width)
     samples = Samples(
         slots=np.array(found.slots, dtype=np.intp),
@@ -220,4 +220,4 @@ def _part(partition: TopicPartition, held: tuple[Slab, int], found: Gathered, wa
         values=values,
         watermark_ms=np.array(found.watermark_ms, dtype=np.int64),
     )
-    return Part(partition, slab, samples, watermark_ms, Evicted.of(found.evicted))
+    return Part(partition, slab, samples, watermark_ms, Evicted.of(found.evicted), next_offset=next_offset)

@@ -34,6 +34,8 @@ COUNTS = (
     "seen_ms",
     "pause_ms",
     "pause_once_ms",
+    "heard_offset",
+    "interval_records",
     "samples",
     "model_samples",
     "error_samples",

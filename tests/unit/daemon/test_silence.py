@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.silences import DTYPE, POLICIES, Draw, hourly, nightly, watched
 from daemon.maintenance import NO_WINDOWS, Calendar, Once
-from daemon.silence import DAY_MS, FADING_DAYS, FIELDS, learn, patience_ms, quiet_until_ms, silent_rows
+from daemon.silence import DAY_MS, FADING_DAYS, FIELDS, OFFSETS, Until, learn, patience_ms, quiet_until_ms, silent_rows
 from detectors.settings import AlertSettings, StaticThreshold
 from tests.conformance.feed import INTERVAL_MS, START_MS, Feed, Sent, cut, fields, series, settings_of, together, wave
 
@@ -33,7 +33,11 @@ def one(interval_ms: float = SECOND_MS) -> Row:
 
 def away(rows: Row, *pauses_ms: int, calendar: Calendar = NO_WINDOWS) -> None:
     for pause_ms in pauses_ms:
-        learn(POLICY, rows, rows["seen_ms"] + pause_ms, calendar)
+        learn(POLICY, rows, later(rows, pause_ms), calendar)
+
+
+def later(rows: Row, pause_ms: int, records: int = 100) -> Until:
+    return Until(rows["seen_ms"] + pause_ms, rows["heard_offset"].astype(np.int64) + records)
 
 
 def patience(rows: Row) -> int:
@@ -45,14 +49,19 @@ def test_a_stream_is_silent_after_so_many_of_its_usual_intervals() -> None:
     rows["seen_ms"] = 100_000
     rows["samples"] = [100, 100, 5, 100]
     rows["interval_ms"] = [1000, 1000, 1000, 0]  # the third is warming up, of the fourth no interval is known
-    assert silent_rows(POLICY, rows, 120_000, 50).tolist() == [False] * 4
-    assert silent_rows(POLICY, rows, 120_001, 50).tolist() == [True, True, False, False]
-    assert silent_rows(replace(POLICY, silence_intervals=0.0), rows, 10**9, 50).tolist() == [False] * 4
+    assert silent_rows(POLICY, rows, Until(120_000, 100), 50).tolist() == [False] * 4
+    assert silent_rows(POLICY, rows, Until(120_001, 100), 50).tolist() == [True, True, False, False]
+    assert silent_rows(replace(POLICY, silence_intervals=0.0), rows, Until(10**9, 100), 50).tolist() == [False] * 4
     rows["pause_ms"] = [0, 30_000, 0, 0]
-    assert silent_rows(POLICY, rows, 145_000, 50).tolist() == [True, False, False, False]
-    assert silent_rows(POLICY, rows, 145_001, 50).tolist() == [True, True, False, False]
+    assert silent_rows(POLICY, rows, Until(145_000, 100), 50).tolist() == [True, False, False, False]
+    assert silent_rows(POLICY, rows, Until(145_001, 100), 50).tolist() == [True, True, False, False]
     assert quiet_until_ms(POLICY, rows, 50, np.array([False, True, True, True])) == 145_000
-    assert silent_rows(replace(POLICY, silence_pauses=0.0), rows, 120_001, 50).tolist() == [True, True, False, False]
+    assert silent_rows(replace(POLICY, silence_pauses=0.0), rows, Until(120_001, 100), 50).tolist() == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_pause_within_the_patience_is_usual_at_once() -> None:
@@ -89,15 +98,26 @@ def test_what_a_window_of_maintenance_covers_is_no_pause() -> None:
     assert (rows["pause_ms"][0], rows["pause_once_ms"][0]) == (0, 0)
     away(rows, HOUR_MS, calendar=calendar)
     assert (rows["pause_ms"][0], rows["pause_once_ms"][0]) == (0, HOUR_MS)
-    learn(POLICY, rows, rows["seen_ms"] + 2 * HOUR_MS, calendar, np.array([True]))
+    learn(POLICY, rows, later(rows, 2 * HOUR_MS), calendar, np.array([True]))
     assert patience(rows) == 20_000
 
 
 def test_before_an_interval_is_known_nothing_is_a_pause() -> None:
     rows = np.zeros(1, DTYPE)
-    learn(POLICY, rows, np.array([START_MS]))
-    learn(POLICY, rows, np.array([START_MS + HOUR_MS]))
+    learn(POLICY, rows, Until(np.array([START_MS]), np.array([7])))
+    learn(POLICY, rows, later(rows, HOUR_MS))
     assert (rows["pause_ms"][0], rows["pause_once_ms"][0], rows["seen_ms"][0]) == (0, 0, START_MS + HOUR_MS)
+
+
+def test_nobody_is_silent_while_the_partition_stands_still_nor_is_that_a_pause() -> None:
+    rows = one()
+    rows["interval_records"], rows["heard_offset"] = 10, OFFSETS - 5  # of which only the lower half is kept
+    at_ms, offset = MORNING_MS + HOUR_MS, OFFSETS - 5
+    assert silent_rows(POLICY, rows, Until(at_ms, offset + 30), 50).tolist() == [False]
+    assert silent_rows(POLICY, rows, Until(at_ms, offset + 31), 50).tolist() == [True]
+    learn(POLICY, rows, later(rows, HOUR_MS, 30))
+    learn(POLICY, rows, later(rows, HOUR_MS, 30))
+    assert (rows["pause_ms"][0], rows["pause_once_ms"][0], patience(rows)) == (0, 0, 20_000)
 
 
 # through the step
@@ -124,6 +144,16 @@ def test_a_stream_of_bursts_is_missed_when_it_stays_away_for_longer_than_it_usua
     found = Feed(SILENCES).polls(sent)
     assert silences(found) == [("b", "open", 9 * 64 + 4 + 90)]  # one and a half of its pauses
     assert found.events[0].threshold["patience_seconds"] == 90 * INTERVAL_MS / 1000
+
+
+def test_a_halt_of_the_whole_partition_is_nobody_s_silence() -> None:
+    halted = [series(wave(400), name) for name in "abcd"]
+    for each in halted:
+        del each[200:300]
+    halted[3] = halted[3][:200]  # it does not come back
+    sent = sorted([one for each in halted for one in each], key=lambda one: (one.time_ms, one.stream))
+    for cuts in ([], [798, 801], range(1, len(sent), 7)):
+        assert silences(Feed(SILENCES).polls(cut(sent, cuts))) == [("d", "open", 219)]
 
 
 def test_one_outage_does_not_delay_the_next_alert_but_a_second_does() -> None:
@@ -168,5 +198,5 @@ def test_habits_that_intervals_call_silent_are_told_no_more_once_they_are_known(
     assert learnt.false[0] <= 2
 
 
-def test_two_numbers_a_stream_are_all_it_takes() -> None:
-    assert sum(np.dtype(kind).itemsize for _, kind, _ in FIELDS) == 8
+def test_four_numbers_a_stream_are_all_it_takes() -> None:
+    assert sum(np.dtype(kind).itemsize for _, kind, _ in FIELDS) == 16
