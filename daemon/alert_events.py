@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon import silence
 from daemon.evidence import Evidence
 from daemon.maintenance import NO_WINDOWS, Calendar
 from daemon.stream_keys import labels_of
@@ -198,8 +199,9 @@ def silence_event(
     Nothing in it depends on which poll noticed: the silence starts at the stream's last sample.
     """
     started = int(row["time_ms"])
-    patience = int(group.detector.settings.alert.silence_intervals * float(row["interval_ms"]))
-    noticed = group.calendar.patience_ends_ms(np.array([row["seen_ms"]], np.int64), np.array([patience], np.int64))
+    policy = group.detector.settings.alert
+    patience = silence.patience_ms(policy, row.reshape(1))
+    noticed = group.calendar.patience_ends_ms(np.array([row["seen_ms"]], np.int64), patience)
     return AlertEvent(
         schema_version=SCHEMA_VERSION,
         alert_id=alert_id(group.name, stream, "silence", started),
@@ -217,7 +219,12 @@ def silence_event(
         score=None,
         max_score=None,
         surprise={},
-        threshold={"kind": "silence", "intervals": group.detector.settings.alert.silence_intervals},
+        threshold={
+            "kind": "silence",
+            "intervals": policy.silence_intervals,
+            "pauses": policy.silence_pauses,
+            "patience_seconds": float(patience[0]) / 1000.0,
+        },
         direction="none",
         features=[],
         model_id=group.detector.model_id,

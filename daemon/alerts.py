@@ -22,7 +22,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.maintenance import NO_WINDOWS, Calendar
 from detectors.columns import Rows
 from detectors.settings import AlertSettings, DetectorSettings
 
@@ -32,7 +31,6 @@ Mask = NDArray[np.bool_]
 QUIET, PENDING, FIRING, CLEARING = range(4)
 LOW, HELD, HIGH = range(3)
 SETTLING_SAMPLES_MAX: Final = 100
-FOREVER_MS: Final = 2**62
 TABLE: Final = np.array(
     [
         [QUIET, QUIET, PENDING],
@@ -117,7 +115,7 @@ def advance(
     """
     known = np.where(np.isnan(scores), 0.0, scores)
     rows["score"] = known
-    phase = rows["alert_phase"].copy()
+    phase = np.clip(rows["alert_phase"], QUIET, CLEARING)  # whatever a page of somebody else's says
     signals = _signals(settings, rows, known, guarded)
     after = TABLE[phase, signals]
     entered = after != phase
@@ -190,42 +188,3 @@ def _follow_peak(
     worse: Mask = firing & (rows["alert_max"] >= settings.worsening * np.maximum(rows["alert_told"], 1.0))
     rows["alert_told"] = np.where(opened | worse, rows["alert_max"], rows["alert_told"])
     return worse
-
-
-def silent_rows(
-    settings: AlertSettings,
-    rows: Rows,
-    watermark_ms: NDArray[np.int64] | int,
-    samples_min: int,
-    calendar: Calendar = NO_WINDOWS,
-) -> Mask:
-    """Return the rows (n,) that have missed so many of their usual intervals, judged by their partition's watermark.
-
-    It is counted on their partition's clock, not on their own: a stream whose clock runs behind is not silent.
-    """
-    if settings.silence_intervals <= 0:
-        return np.zeros(len(rows), dtype=bool)
-    known = (rows["samples"] >= samples_min) & (rows["interval_ms"] > 0)
-    overdue: Mask = known & (rows["seen_ms"] + _patience_ms(settings, rows) < watermark_ms)
-    if calendar:
-        at = np.flatnonzero(overdue & (rows["silent"] == 0))
-        ends_ms = calendar.patience_ends_ms(rows["seen_ms"][at], _patience_ms(settings, rows)[at])
-        overdue[at] = ends_ms < np.broadcast_to(watermark_ms, overdue.shape)[at]
-    return overdue
-
-
-def quiet_until_ms(settings: AlertSettings, rows: Rows, samples_min: int, among: Mask) -> int:
-    """Return the watermark up to which none of the rows `among` (n,) falls silent that is not so already.
-
-    A window of maintenance lets a stream be silent for longer, never for less.
-    """
-    judged = among & (rows["samples"] >= samples_min) & (rows["interval_ms"] > 0) & (rows["silent"] == 0)
-    if settings.silence_intervals <= 0 or not judged.any():
-        return FOREVER_MS
-    return int((rows["seen_ms"] + _patience_ms(settings, rows))[judged].min())
-
-
-def _patience_ms(settings: AlertSettings, rows: Rows) -> NDArray[np.int64]:
-    patience = settings.silence_intervals * rows["interval_ms"].astype(np.float64)
-    result: NDArray[np.int64] = patience.astype(np.int64)
-    return result

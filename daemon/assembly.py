@@ -115,6 +115,7 @@ def layouts(config: Config) -> dict[str, GroupLayout]:
             streams_max=each.max_streams,
             evict_after_ms=int(each.evict_after_seconds * 1000),
             owner=config.kafka.group_id,
+            tenants=each.tenants.tenants() if each.tenants else None,
         )
         for each in config.groups
     }

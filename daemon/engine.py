@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon import alerts
+from daemon import alerts, silence
 from daemon.alert_events import (
     AlertEvent,
     Change,
@@ -22,6 +22,7 @@ from daemon.alert_events import (
 from daemon.events import ForgetReason
 from daemon.evidence import Evidence, gathered
 from daemon.samples import Part
+from daemon.silence import Until
 from daemon.types import DropReason
 from daemon.waves import Queue, Wave, queued
 from detectors import adopt, channels, continual, scaling, scoring, threshold
@@ -65,7 +66,7 @@ class Step:
 
 def layout(settings: DetectorSettings, before: Fields = ()) -> np.dtype[np.void]:
     """Return the row layout of a group: the detector's fields, the alert's, and of what is done `before` the score."""
-    return row_dtype([*scoring.fields(settings), *alerts.FIELDS, *before])
+    return row_dtype([*scoring.fields(settings), *alerts.FIELDS, *silence.FIELDS, *before])
 
 
 def step(batch: Sequence[tuple[Group, Sequence[Part]]]) -> Step:
@@ -116,6 +117,7 @@ class _GroupRun:
         self.times_ms = np.concatenate([s.times_ms for s in samples])
         self.values = np.concatenate([s.values for s in samples])
         self.watermark_ms = np.concatenate([s.watermark_ms for s in samples])
+        self.offsets = np.concatenate([s.offsets for s in samples])
         self.starts = np.cumsum([0, *(len(s.slots) for s in samples)])
         self.score = np.full(len(self.times_ms), np.nan)
         calendar = group.calendar
@@ -139,8 +141,10 @@ class _GroupRun:
                 self.wave(Wave(at[kept], wave.row[kept], is_first=False), block)
             return
         self._end_silence(at, rows)
-        rows["seen_ms"] = np.maximum(self.watermark_ms[at], times_ms)
         settings = self.group.detector.settings
+        maintained = None if self.maintained is None else self.maintained[at]
+        heard = Until(np.maximum(self.watermark_ms[at], times_ms), self.offsets[at])
+        silence.learn(settings.alert, rows, heard, self.group.calendar, maintained)
         guarded = alerts.beyond_guard(settings, values)
         shielded = alerts.protected(settings.alert, rows)
         held = self._held(at, rows)
@@ -213,7 +217,7 @@ class _GroupRun:
 
     def _end_silence(self, at: Index, rows: Columns) -> None:
         """A stream that comes back ends its silence; one that was overdue unnoticed within this batch begins it too."""
-        overdue = _overdue(self.group, rows, self.watermark_ms[at])
+        overdue = _overdue(self.group, rows, Until(self.watermark_ms[at], self.offsets[at]))
         was_silent = rows["silent"] > 0
         back = np.flatnonzero(overdue | was_silent)
         for i in back.tolist():
@@ -270,7 +274,7 @@ def _sweep_silent(group: Group, part: Part, slots: Index, rows: Row, result: Ste
     settings, quiet_until_ms = group.detector.settings, part.slab.quiet_until_ms
     if part.watermark_ms > quiet_until_ms:
         quiet_until_ms = _sweep_others(group, part, slots, result)
-    late = _overdue(group, rows, part.watermark_ms) & (rows["silent"] == 0)
+    late = _overdue(group, rows, _until(part)) & (rows["silent"] == 0)
     if len(part.evicted.slots):
         late &= ~np.isin(slots, part.evicted.slots)
     if late.any():
@@ -278,13 +282,13 @@ def _sweep_silent(group: Group, part: Part, slots: Index, rows: Row, result: Ste
         _fall_silent(group, part, slots[late], fallen, result)
         rows[late] = fallen
     every = np.ones(len(rows), dtype=bool)
-    return min(quiet_until_ms, alerts.quiet_until_ms(settings.alert, rows, settings.warmup_samples, every))
+    return min(quiet_until_ms, silence.quiet_until_ms(settings.alert, rows, settings.warmup_samples, every))
 
 
 def _sweep_others(group: Group, part: Part, slots: Index, result: Step) -> int:
     """Look at every row of the slab but those at `slots`; return up to which watermark none is due any more."""
     settings, view = group.detector.settings, part.slab.view()
-    due = _overdue(group, view, part.watermark_ms) & (view["silent"] == 0)
+    due = _overdue(group, view, _until(part)) & (view["silent"] == 0)
     due[slots] = False
     due[part.evicted.slots] = False
     others = np.flatnonzero(due)
@@ -294,12 +298,17 @@ def _sweep_others(group: Group, part: Part, slots: Index, result: Step) -> int:
         result.deltas.append((part.slab, Delta(others, fallen)))
     left = ~due
     left[slots] = left[part.evicted.slots] = False
-    return alerts.quiet_until_ms(settings.alert, view, settings.warmup_samples, left)
+    return silence.quiet_until_ms(settings.alert, view, settings.warmup_samples, left)
 
 
-def _overdue(group: Group, rows: Rows, watermark_ms: I8 | int) -> NDArray[np.bool_]:
+def _until(part: Part) -> Until:
+    """Return how far the partition has come with the whole batch."""
+    return Until(part.watermark_ms, part.next_offset)
+
+
+def _overdue(group: Group, rows: Rows, until: Until) -> NDArray[np.bool_]:
     settings = group.detector.settings
-    return alerts.silent_rows(settings.alert, rows, watermark_ms, settings.warmup_samples, group.calendar)
+    return silence.silent_rows(settings.alert, rows, until, settings.warmup_samples, group.calendar)
 
 
 def _fall_silent(group: Group, part: Part, slots: Index, rows: Row, result: Step) -> None:
@@ -321,7 +330,7 @@ def _evict(group: Group, part: Part, moved: Delta, result: Step) -> None:
         found = np.flatnonzero(moved.slots == slot)
         if len(found):
             leaving[i] = moved.rows[found[0]]
-    overdue = _overdue(group, leaving, evicted.watermark_ms)
+    overdue = _overdue(group, leaving, Until(evicted.watermark_ms, evicted.offsets))
     for i, slot in enumerate(evicted.slots):
         row, stream = leaving[i], part.slab.keys[slot]
         seen = Sighting(stream, part.partition, int(evicted.offsets[i]), int(evicted.watermark_ms[i]))

@@ -1,4 +1,4 @@
-"""Who gives way when a group is full: the stream that was not seen for longest, once that is long enough.
+"""Who gives way when a group or a tenant's share is full: who was not seen for longest, once that is long enough.
 
 The choice rests on event times alone, so it is the same in a replay, and however polls cut the input. A stream's newest
 samples may still be on their way to the step when the choice is made: they are counted in here, by the step's rule.
@@ -36,18 +36,17 @@ class Gathered:
 
 
 class Ages:
-    """The streams of one slab by how long they were not seen, for the length of one take."""
+    """The streams of one slab, or of one tenant in it, by how long they were not seen, for the length of one take."""
 
-    def __init__(self, slab: Slab, gathered: Gathered) -> None:
-        self._slab, self._gathered = slab, gathered
-        self._slots = slab.living()
+    def __init__(self, slab: Slab, gathered: Gathered, tenant: str | None = None) -> None:
+        self._slab, self._gathered, self._tenant = slab, gathered, tenant
+        self._slots = slab.living(tenant)
         # a stream is seen by its readings, though no sample may have come of them yet
         self._is_joined = SEEN in (slab.dtype.names or ())
         self._seen_ms: I8 = slab.view()[SEEN if self._is_joined else "seen_ms"][self._slots]
         self._considered_ms = np.iinfo(np.int64).min  # whose last sight is older stands in the heap
         self._heap: list[tuple[int, str, int]] = []  # when it was last seen, its key, its slot
         self._newest: dict[int, tuple[int, int]] = {}  # by slot, of the gathered samples: time, and when it was seen
-        self._gone: set[int] = set()
         self._followed = 0
 
     def give_way(self, watermark_ms: int) -> int | None:
@@ -60,8 +59,7 @@ class Ages:
         self._consider(limit_ms)
         while self._heap and self._heap[0][0] < limit_ms:
             seen_ms, _, slot = heapq.heappop(self._heap)
-            if slot not in self._gone and self._newest.get(slot, (0, seen_ms))[1] == seen_ms:
-                self._gone.add(slot)
+            if self._slab.is_held(slot) and self._newest.get(slot, (0, seen_ms))[1] == seen_ms:
                 return slot
         return None
 
@@ -76,6 +74,8 @@ class Ages:
         gathered, rows, keys = self._gathered, self._slab.view(), self._slab.keys
         for at in range(self._followed, len(gathered.slots)):
             slot, time_ms = gathered.slots[at], gathered.times_ms[at]
+            if not self._slab.is_held(slot, self._tenant):
+                continue
             known = self._newest.get(slot) or (self._newest_ms(rows, slot), 0)
             if time_ms > known[0]:
                 seen_ms = max(gathered.watermark_ms[at], time_ms)

@@ -60,6 +60,7 @@ class Part:
     watermark_ms: int
     evicted: Evicted = field(default_factory=Evicted.nobody)
     moved: Delta | None = None
+    next_offset: int = 0  # of the partition's first record after the batch
 
     @property
     def moved_slots(self) -> Slots | None:

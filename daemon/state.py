@@ -22,6 +22,7 @@ from daemon.events import StreamState
 from daemon.places import Places
 from daemon.types import Outgoing, Record, TopicPartition
 from detectors.slab import Slab
+from detectors.tenants import Tenants
 
 FORMAT_VERSION = 2
 PAGE_BYTES_TARGET = 200_000
@@ -43,6 +44,7 @@ class GroupLayout:
     streams_max: int
     evict_after_ms: int = 0  # event time; 0: a stream never gives way to another
     owner: str = ""
+    tenants: Tenants | None = None  # of those streams; a change of it changes no page
 
     @property
     def page_rows(self) -> int:
@@ -57,7 +59,7 @@ class GroupLayout:
 
     def slab(self) -> Slab:
         """Return an empty slab."""
-        return Slab(self.dtype, self.streams_max, self.page_rows, self.evict_after_ms)
+        return Slab(self.dtype, self.streams_max, self.page_rows, self.evict_after_ms, self.tenants)
 
 
 @dataclass(slots=True)

@@ -30,6 +30,11 @@ def labels_of(key: str) -> dict[str, str]:
     return labels | {_plain(label): _plain(value) for label, value in _LABEL.findall(found[2])}
 
 
+def label_of(label: str, key: str) -> str:
+    """Return one label of those that stand in a canonical name; nothing where it has none of that name."""
+    return labels_of(key).get(label, "")
+
+
 def _word(label: str) -> str:
     return _PUNCTUATION.sub(r"\\\g<0>", label).replace("\n", "\\n")
 

@@ -136,6 +136,7 @@ def _told(state: State) -> dict[str, object]:
         **asdict(state.stream),
         "model_id": state.group.detector.model_id,
         "interval_seconds": _short(row["interval_ms"] / 1000.0),
+        "pause_seconds": _short(row["pause_ms"] / 1000.0),
         "channels": list(state.group.detector.settings.channels),
         "window": {"time_ms": times_ms.tolist(), "level": _short(level)},
         "next": {"expected": _short(expected[0]), "margin": _short(margin[0])},

@@ -63,7 +63,7 @@ class Taking:
     def __init__(self, partition: TopicPartition, state: PartitionState, groups: Sequence[str]) -> None:
         self._partition, self._slabs, self.places = partition, state.slabs, state.places
         self._gathered = {name: Gathered() for name in groups if name in state.slabs}
-        self._ages: dict[str, Ages] = {}
+        self._ages: dict[tuple[str, str | None], Ages] = {}  # by group and, of a full share, its tenant
         self._rejected: list[Rejected] = []
         self._missing: dict[str, int] = {}
         self._unselected = 0
@@ -119,7 +119,7 @@ class Taking:
             if slot is None:
                 slot = self._slot_of_another((group, key, begins), gathered, offset)
                 if slot is None:
-                    return Malformed("max_streams", f"group {group} is full; the stream {key[:120]} is new")
+                    return self._full(group, key)
             gathered.slots.append(slot)
             gathered.offsets.append(offset)
             gathered.times_ms.append(point.time_ms)
@@ -170,23 +170,32 @@ class Taking:
         """Return a slot for a stream that is new to a full group, when another one may give way to it."""
         group, key, begins = stream
         slab = self._slabs[group]
-        if slab.evict_after_ms <= 0 or self.watermark_ms <= slab.full_until_ms:
+        tenant = slab.full_tenant(key)
+        if slab.evict_after_ms <= 0 or self.watermark_ms <= slab.full_until(tenant):
             return None
-        ages = self._ages.get(group) or self._ages.setdefault(group, Ages(slab, gathered))
+        ages = self._ages.get((group, tenant))
+        if ages is None:
+            ages = self._ages[group, tenant] = Ages(slab, gathered, tenant)
         leaving = ages.give_way(self.watermark_ms)
         if leaving is None:
-            slab.full_until_ms = ages.nobody_until_ms()
+            slab.note_full(tenant, ages.nobody_until_ms())
             return None
         gathered.evicted.append((leaving, offset, self.watermark_ms))
         slab.retire(leaving)
         self.places.forget(group, leaving)
         return slab.slot(key, begins)
 
+    def _full(self, group: str, key: str) -> Malformed:
+        """Return why a new stream finds no place."""
+        tenant = self._slabs[group].full_tenant(key)
+        full = f"group {group} is" if tenant is None else f"the share of tenant {tenant[:120]!r} in group {group} is"
+        return Malformed("max_streams", f"{full} full; the stream {key[:120]} is new")
+
     def taken(self, next_offset: int, widths: Mapping[str, int]) -> Taken:
         """Return all that was found; `widths` says how many values each group has side by side."""
         return Taken(
             parts={
-                name: _part(self._partition, (self._slabs[name], widths[name]), found, self.watermark_ms)
+                name: _part(self._partition, (self._slabs[name], widths[name]), found, (self.watermark_ms, next_offset))
                 for name, found in self._gathered.items()
             },
             rejected=self._rejected,
@@ -201,8 +210,8 @@ class Taking:
         )
 
 
-def _part(partition: TopicPartition, held: tuple[Slab, int], found: Gathered, watermark_ms: int) -> Part:
-    slab, width = held
+def _part(partition: TopicPartition, held: tuple[Slab, int], found: Gathered, until: tuple[int, int]) -> Part:
+    (slab, width), (watermark_ms, next_offset) = held, until
     values = np.array(found.values, dtype=np.float64).reshape(len(found.slots), width)
     samples = Samples(
         slots=np.array(found.slots, dtype=np.intp),
@@ -211,4 +220,4 @@ def _part(partition: TopicPartition, held: tuple[Slab, int], found: Gathered, wa
         values=values,
         watermark_ms=np.array(found.watermark_ms, dtype=np.int64),
     )
-    return Part(partition, slab, samples, watermark_ms, Evicted.of(found.evicted))
+    return Part(partition, slab, samples, watermark_ms, Evicted.of(found.evicted), next_offset=next_offset)

@@ -182,7 +182,7 @@ def score(detector: Detector, rows: Rows, times_ms: NDArray[np.int64], values: F
         decades=decades,
     )
     _learn(detector, rows, _Observed(level, z, errors, difference, smooth, surprise), ~protected)
-    _advance_clock(rows, times_ms, seconds, fresh)
+    advance_clock(rows, times_ms, seconds, fresh)
     return scored
 
 
@@ -384,7 +384,8 @@ def _learn(detector: Detector, rows: Columns, observed: _Observed, learning: Mas
         rescaling.renew(rows, due, has_model=bool(detector.model_id))
 
 
-def _advance_clock(rows: Rows, times_ms: NDArray[np.int64], seconds: F, fresh: Mask) -> None:
+def advance_clock(rows: Rows, times_ms: NDArray[np.int64], seconds: F, fresh: Mask) -> None:
+    """Count a sample of each row, `seconds` (n,) after the last one, and learn of it how far apart they usually are."""
     usual = rows["interval_ms"]
     elapsed = seconds * 1000.0
     rate = np.maximum(1.0 / np.maximum(rows["samples"], 1.0), 0.02)

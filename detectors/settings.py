@@ -115,6 +115,7 @@ class AlertSettings:
     accept_after_samples: int = 288  # a level that persists so long under an open alert is accepted as normal
     worsening: float = 1.5  # an open alert is updated when its score grows by this factor
     silence_intervals: float = 20.0  # a stream is silent after so many of its usual intervals; 0 switches it off
+    silence_pauses: float = 1.5  # and not before so many of its longest usual pauses; 0: only intervals count
 
 
 @dataclass(frozen=True, slots=True)

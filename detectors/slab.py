@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.tenants import Shares, Tenants
+
 Row = NDArray[np.void]
 Slots = NDArray[np.intp]
 
@@ -43,13 +45,21 @@ class Slab:
     is in no page, so pages hold what has been applied and nothing else.
     """
 
-    def __init__(self, dtype: np.dtype[np.void], streams_max: int, page_rows: int, evict_after_ms: int = 0) -> None:
+    def __init__(
+        self,
+        dtype: np.dtype[np.void],
+        streams_max: int,
+        page_rows: int,
+        evict_after_ms: int = 0,
+        tenants: Tenants | None = None,
+    ) -> None:
         self.dtype = dtype
         self.streams_max = streams_max
         self.page_rows = page_rows
         self.evict_after_ms = evict_after_ms  # who was not seen for so long gives way to a new stream; 0: nobody does
         self.full_until_ms = -1  # nobody gives way up to this watermark; known once it has been looked into
         self.quiet_until_ms = UNKNOWN_MS  # as the last delta says; spares a look at every row
+        self.shares = None if tenants is None else Shares(tenants)
         self.keys: list[str] = []
         self._slot_of: dict[str, int] = {}
         self._free: list[int] = []
@@ -62,17 +72,21 @@ class Slab:
         return len(self._slot_of)
 
     def slot(self, key: str, begins: Mapping[str, Sequence[float]] | None = None) -> int | None:
-        """Return the slot of `key`, a fresh one for a new key, None when the slab is full.
+        """Return the slot of `key`, a fresh one for a new key, None when the slab or its tenant's share is full.
 
         The row of a fresh one is zero but for the fields that `begins` holds.
         """
         found = self._slot_of.get(key)
         if found is not None or len(self._slot_of) >= self.streams_max:
             return found
+        if self.shares is not None and self.shares.full(key) is not None:
+            return None
         slot = self._free.pop() if self._free else self._appended()
         self.keys[slot] = key
         self._slot_of[key] = slot
         self._awaited.add(slot)
+        if self.shares is not None:
+            self.shares.enter(slot, key)
         for name, value in (begins or {}).items():
             self._rows[name][slot] = value
         return slot
@@ -101,11 +115,34 @@ class Slab:
     def retire(self, slot: int) -> None:
         """Let the stream at `slot` give way: its key is not known any more, its row stays until a delta frees it."""
         del self._slot_of[self.keys[slot]]
+        if self.shares is not None:
+            self.shares.leave(slot)
 
-    def living(self) -> Slots:
-        """Return the slots of all streams that have a row, in the order of the slots."""
-        slots = [slot for slot in self._slot_of.values() if slot not in self._awaited]
+    def full_tenant(self, key: str) -> str | None:
+        """Return whose share is full where that keeps a new stream out, None where it is the slab or nothing."""
+        return None if self.shares is None else self.shares.full(key)
+
+    def full_until(self, tenant: str | None) -> int:
+        """Return the watermark up to which nobody gives way to a new stream, where the share of `tenant` is full."""
+        if tenant is None or self.shares is None:
+            return self.full_until_ms
+        return self.shares.full_until_ms.get(tenant, -1)
+
+    def note_full(self, tenant: str | None, until_ms: int) -> None:
+        """Note that watermark, which spares looking again and again."""
+        if tenant is None or self.shares is None:
+            self.full_until_ms = until_ms
+        else:
+            self.shares.full_until_ms[tenant] = until_ms
+
+    def living(self, tenant: str | None = None) -> Slots:
+        """Return the slots of all streams that have a row, or of a tenant's, in the order of the slots."""
+        slots = [slot for slot in self._slot_of.values() if slot not in self._awaited and self._is_of(tenant, slot)]
         return np.sort(np.array(slots, dtype=np.intp))
+
+    def is_held(self, slot: int, tenant: str | None = None) -> bool:
+        """Return whether a stream, or one of a tenant's, has the slot and has not given way."""
+        return self._slot_of.get(self.keys[slot]) == slot and self._is_of(tenant, slot)
 
     def take(self, slots: Slots) -> Row:
         """Return copies of the rows at `slots`."""
@@ -174,6 +211,8 @@ class Slab:
                 self._free.append(slot)
             else:
                 self._slot_of[key] = slot
+                if self.shares is not None:
+                    self.shares.enter(slot, key)
         if len(self._slot_of) + len(self._free) != len(self.keys):
             return False
         _whole(self._rows)[first : len(self.keys)] = _whole(rows)
@@ -185,6 +224,9 @@ class Slab:
         slots = self.living()
         for start in range(0, len(slots), rows_max):
             yield slots[start : start + rows_max]
+
+    def _is_of(self, tenant: str | None, slot: int) -> bool:
+        return tenant is None or self.shares is None or self.shares.has(tenant, slot)
 
     def _mark(self, pages: Slots) -> None:
         if self.pages > len(self._dirty):

@@ -52,8 +52,9 @@ def silence(event: AlertEvent) -> Iterator[str]:
     """Yield what a silence means; it has no score."""
     yield ""
     yield f"No sample of this stream came after {moment(event.started_at_ms)}, while others of its partition went on."
-    intervals = event.threshold.get("intervals", "?")
-    yield f"It counts as silent after {intervals} of its usual intervals. There is no score to replay."
+    told = {name: event.threshold.get(name, "?") for name in ("patience_seconds", "intervals", "pauses")}
+    yield "It counts as silent after {patience_seconds} s: {intervals} of its usual intervals,".format(**told)
+    yield "or {pauses} of its longest usual pauses, where that is longer. There is no score to replay.".format(**told)
 
 
 def body(event: AlertEvent, told: Told, found: Explanation) -> Iterator[str]:

@@ -12,6 +12,7 @@ from daemon.config.model import Config, FeedConfig
 from daemon.config.problems import Missing, Source, at, described
 from daemon.config.recipes import impossible_recipes
 from daemon.config.scopes import impossible_scopes
+from daemon.config.shares import impossible_tenants
 
 RLS_HIDDEN_MAX = 256
 _SIZES_OF = {"layers": "stacked", "kernel": "cnn"}
@@ -48,6 +49,7 @@ def impossible(source: Source) -> Iterator[Problem]:
         yield from _sizes_of_other_architectures(source, ("groups", index))
         yield from impossible_scopes(source, ("groups", index))
         yield from impossible_recipes(source, ("groups", index))
+        yield from impossible_tenants(source, ("groups", index))
 
 
 def _topics_for_two_purposes(source: Source) -> Iterator[Problem]:

@@ -25,6 +25,7 @@ from daemon.config.kinds import (
 from daemon.config.life import ContinualConfig, DriftConfig, Learning, TrialConfig
 from daemon.config.maintenance import Windows
 from daemon.config.making import DerivedConfig, JoinConfig, derives_named, recipe
+from daemon.config.tenants import TenantsConfig
 from daemon.maintenance import Calendar
 from daemon.recipe import Recipe
 from detectors.settings import (
@@ -215,6 +216,8 @@ class AlertConfig(Section):
     """An open alert is updated when its score has grown by this factor."""
     silence_intervals: float = Field(default=SHIPPED.alert.silence_intervals, ge=0)
     """A stream is silent after so many of its usual intervals without a sample; 0 switches that alert off."""
+    silence_pauses: float = Field(default=SHIPPED.alert.silence_pauses, ge=0, le=1000)
+    """And not before so many of its longest usual pauses, which are learnt as well; 0: only intervals count."""
 
 
 class GuardConfig(Section):
@@ -264,8 +267,10 @@ class GroupConfig(Section):
     tells a counter by what it does."""
     max_streams: int = Field(default=100_000, ge=1, le=100_000_000)
     """Streams of the group that one partition may hold; samples of further ones are dead letters."""
+    tenants: TenantsConfig | None = None
+    """Shares of that for each tenant, by a label. Without it a stream finds a place as long as the group has one."""
     evict_after_seconds: float = Field(default=7 * 86400.0, ge=0, le=10 * 366 * 86400)
-    """In a full group, a stream that was not seen for so long (event time) gives way to a new one; 0: never."""
+    """In a full group or share, a stream not seen for so long (event time) gives way to a new one; 0: never."""
     warmup_samples: CountOrNone = SHIPPED.warmup_samples
     """Samples of a stream before it may raise an alert; guards hold from the first one."""
     gap_max_seconds: Seconds = SHIPPED.gap_max_seconds

@@ -19,6 +19,8 @@ _READ_COMMITTED = 1
 _FEW_RECORDS = 24  # in a batch; then the calls for arrays cost more than they spare
 _LOW_BITS = 0x7F  # of a byte of a number; the highest one says that there are more
 _TWO_BYTES = 0x3FFF
+_HALF = 2**63
+_NO_TIME = -1
 
 Index = NDArray[np.intp]
 
@@ -87,7 +89,17 @@ def _one_by_one(batch: Any) -> Iterator[Unpacked]:
     for each in batch:
         if not each.validate_crc():
             raise CorruptRecordError(f"Record at offset {each.offset} failed crc check")
-        yield Unpacked(each.offset, each.timestamp, each.key, each.value, each.headers)
+        yield Unpacked(_of_64_bits(each.offset), _time_ms(each.timestamp), each.key, each.value, each.headers)
+
+
+def _time_ms(stamp: int | None) -> int:
+    """Return a record's own time; the oldest records have none."""
+    return _NO_TIME if stamp is None else _of_64_bits(stamp)
+
+
+def _of_64_bits(number: int) -> int:
+    """Return a sum as the broker counts it, and arrays do; the library's knows no bound."""
+    return (number + _HALF) % (2 * _HALF) - _HALF
 
 
 def _at_once(batch: Any) -> Iterable[Unpacked] | None:
@@ -101,10 +113,13 @@ def _at_once(batch: Any) -> Iterable[Unpacked] | None:
         keys, at = _pieces(data, at)
         values, at = _pieces(data, at)
         headers = np.frombuffer(data, np.uint8)[at]
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, OverflowError):
         return None
-    attributes = np.frombuffer(data, np.uint8)[starts]
-    if headers.any() or (at + 1 != ends).any() or ends[-1] != len(data) or (attributes > _LOW_BITS).any():
+    every = np.frombuffer(data, np.uint8)
+    negative = every[np.append(0, ends[:-1])] & 1  # the lowest bit of a record's size is its sign
+    if negative.any() or headers.any() or (at + 1 != ends).any() or ends[-1] != len(data):
+        return None
+    if (every[starts] > _LOW_BITS).any():  # attributes
         return None
     stamps = later_ms * 0 + batch.max_timestamp if batch.timestamp_type else later_ms + batch.first_timestamp
     offsets = further + batch.base_offset

@@ -63,6 +63,7 @@ PAIRS: list[tuple[type, type[BaseModel], set[str]]] = [
             "drop",
             "values",
             "max_streams",
+            "tenants",
             "evict_after_seconds",
             "learning",
             "drift",

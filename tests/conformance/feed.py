@@ -25,6 +25,7 @@ from detectors.slab import Slab
 START_MS = 1_700_000_000_000
 INTERVAL_MS = 10_000
 EVIDENCE_BYTES_MAX = 32_768
+ALSO_OF_OTHERS = ("heard_offset", "interval_records", "pause_ms", "pause_once_ms")
 SMALL = ModelSettings(hidden=5, window=4, bottleneck=3)
 
 
@@ -142,7 +143,8 @@ class Feed:
             values=np.array([each.values for each in sent], dtype=np.float64),
             watermark_ms=newest[:-1],
         )
-        return Part(TopicPartition("in", number), slab, samples, int(newest[-1]))
+        next_offset = self.offsets[number]
+        return Part(TopicPartition("in", number), slab, samples, int(newest[-1]), next_offset=next_offset)
 
     def _note(self, part: Part, score: NDArray[np.float64]) -> None:
         samples = part.samples
@@ -164,6 +166,11 @@ def cut(sent: Sequence[Sent], at: Iterable[int]) -> list[Sequence[Sent]]:
 def fields(rows: NDArray[np.void]) -> dict[str, NDArray[np.float64]]:
     """Return the fields of rows by name: what may be compared, as the bytes between fields mean nothing."""
     return {name: rows[name].copy() for name in rows.dtype.names or ()}
+
+
+def fields_of_its_own(rows: NDArray[np.void]) -> dict[str, NDArray[np.float64]]:
+    """Return the fields by name but for those that every record of the partition moves: they tell who was missed."""
+    return {name: column for name, column in fields(rows).items() if name not in ALSO_OF_OTHERS}
 
 
 def settings_of(width: int = 1, **changes: object) -> DetectorSettings:

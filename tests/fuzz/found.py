@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from daemon.evidence import sealed
+from tests.fuzz.batch_readers import BATCH, SIZED, STAMP_MS
 from tests.fuzz.stored_readers import ARTEFACT, GROUNDS, MANIFEST, SEALED_ARTEFACT, SEALED_MANIFEST, WRITTEN
 
 DEEP = b"[" * 3000
@@ -27,6 +28,18 @@ def _artefact_of_nothing() -> bytes:
 
 def _evidence(**changes: object) -> bytes:
     return msgspec.json.encode(sealed(replace(GROUNDS, **changes)))  # type: ignore[arg-type]  # the names are its own
+
+
+def _batch(first_ms: int = 0, left: int = 30, more: bytes = b"", size: int = 12) -> bytes:
+    """Return a batch of which the first record has another size, or the last ones are something else."""
+    tree = SIZED.parse(BATCH)
+    assert isinstance(tree, dict)
+    tree["head"][7] += first_ms
+    tree["head"][12] = left + bool(more)
+    made = bytearray(SIZED.write({"head": tree["head"], "records": tree["records"][:left]}) + more)
+    made[8:12] = (len(made) - 12).to_bytes(4, "big")
+    made[61] = size
+    return bytes(made)
 
 
 HUGE = b"1" + b"0" * 400
@@ -58,6 +71,9 @@ FOUND: dict[str, tuple[str, bytes]] = {
     "the time of an alert's evidence fits in 64 bits": ("evidence", _evidence(time_ms=2**63)),
     "a name without labels is read once, not once from each place": ("labels", b"{" + b"a" * 200_000),
     "a model of no channels is none": ("artefact", _artefact_of_nothing()),
+    "a record's size beyond all bounds is corrupt": ("batch", _batch(left=29, more=b"\xff" * 11 + b"\x01")),
+    "a record's size is not negative": ("batch", _batch(size=13)),
+    "a record's time is counted in 64 bits": ("batch", _batch(2**63 - 1 - STAMP_MS, 3)),
     "an integer too large for a number is told": (
         "table JSON lines",
         json.dumps({"timestamp": 1, "v": 10**400}).encode(),

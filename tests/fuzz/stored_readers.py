@@ -208,6 +208,11 @@ def _artefact() -> bytes:
     return dumps(Artefact(SETTINGS.model, SETTINGS.channels, weights(SETTINGS), {}, lineage))
 
 
+def sealed_page() -> Shape:
+    """Return the shape of pages."""
+    return _sealed(Page)
+
+
 def _sealed(kind: type[Page | Manifest]) -> Shape:
     """Return a shape that writes a checksum that fits, whatever else is said: what lies behind it is to be reached."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.fuzz import engine, input_readers
+from tests.fuzz import batch_readers, cut_readers, engine, input_readers
 from tests.fuzz.engine import ACCEPTED, Reader, Tally, fuzz, tried
 from tests.fuzz.found import FOUND
 from tests.fuzz.mutation import JSON, Mutator
@@ -25,6 +25,10 @@ NAMES = [
     "format prometheus_remote_write, bare",
     *(f"format {name} in CloudEvents" for name in input_readers.EVENTS),
     "turn",
+    *(f"{way} {name}" for name in cut_readers.COLUMNAR for way in ("cut", "together")),
+    *(f"batch{codec}" for codec in batch_readers.CODECS),
+    "joined",
+    "page of readings",
     "page",
     "manifest",
     "score",

@@ -86,6 +86,9 @@ def test_damaged_batches_come_out_as_the_library_says(seed: int, changes: Sequen
 
 
 def test_what_old_brokers_wrote_is_read() -> None:
+    oldest = LegacyRecordBatchBuilder(0, 0, 1 << 20)
+    oldest.append(7, None, b"k", b"v")
+    assert ours(LegacyRecordBatch(bytearray(oldest.build()), 0)) == [(7, -1, b"k", b"v", [])]  # without a time
     built = LegacyRecordBatchBuilder(1, 0, 1 << 20)
     built.append(7, 1_700_000_000_000, b"k", b"v")
     made = bytearray(built.build())

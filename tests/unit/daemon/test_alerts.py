@@ -22,7 +22,6 @@ from daemon.alerts import (
     TABLE,
     advance,
     protected,
-    silent_rows,
 )
 from detectors.settings import AlertSettings
 from detectors.slab import row_dtype
@@ -184,14 +183,3 @@ def test_whatever_comes_every_alert_opens_once_and_closes_once(
         assert open_now == (int(rows["alert_phase"][0]) >= FIRING)
         assert was in (QUIET, PENDING, FIRING, CLEARING)
         assert int(rows["alert_phase"][0]) in TABLE
-
-
-def test_a_stream_is_silent_after_so_many_of_its_usual_intervals() -> None:
-    rows = np.zeros(4, DTYPE)
-    rows["seen_ms"] = 100_000
-    rows["samples"] = [100, 100, 5, 100]
-    rows["interval_ms"] = [1000, 1000, 1000, 0]  # the third is warming up, of the fourth no interval is known
-    policy = AlertSettings(silence_intervals=20.0)
-    assert silent_rows(policy, rows, 120_000, 50).tolist() == [False] * 4
-    assert silent_rows(policy, rows, 120_001, 50).tolist() == [True, True, False, False]
-    assert silent_rows(replace(policy, silence_intervals=0.0), rows, 10**9, 50).tolist() == [False] * 4

@@ -22,6 +22,7 @@ from daemon.state import GroupLayout, Pages, PartitionState, flush, mark_flushed
 from daemon.types import TopicPartition
 from detectors.scoring import Detector
 from detectors.settings import AlertSettings, Guard, StaticThreshold
+from detectors.tenants import Tenants
 from tests.conformance.feed import START_MS, settings_of
 from tests.simulation.world import Selection
 
@@ -46,8 +47,10 @@ def records(sent: Sequence[Sent], first: int = 0) -> list[MemoryRecord]:
 class Partition:
     """One partition whose records go through intake and step in polls, and whose state can be written and read."""
 
-    def __init__(self, streams_max: int = 3, evict_after_seconds: int = 50) -> None:
-        self.layouts = {"all": GroupLayout(layout(SETTINGS), streams_max, evict_after_seconds * SECOND)}
+    def __init__(self, streams_max: int = 3, evict_after_seconds: int = 50, tenants: Tenants | None = None) -> None:
+        self.layouts = {
+            "all": GroupLayout(layout(SETTINGS), streams_max, evict_after_seconds * SECOND, tenants=tenants)
+        }
         self.intake = Intake(JsonFormat(), [Selection()], Limits())
         self.state = PartitionState.empty(self.layouts, 0)
         self.events: list[AlertEvent] = []
@@ -104,8 +107,8 @@ class Partition:
         return {key: {name: found[name][i].copy() for name in names} for i, key in enumerate(keys)}
 
 
-def whole(sent: Sequence[Sent], **bounds: int) -> Partition:
-    made = Partition(**bounds)
+def whole(sent: Sequence[Sent], evict_after_seconds: int = 50) -> Partition:
+    made = Partition(evict_after_seconds=evict_after_seconds)
     made.poll(records(sent))
     return made
 

@@ -193,7 +193,7 @@ def test_a_guard_rail_is_named_also_while_there_is_no_score(events: list[AlertEv
 def test_a_silence_says_that_there_is_no_score(events: list[AlertEvent], tmp_path: Path) -> None:
     found = asked(tmp_path, events, alert_id=opening(events, "silence").alert_id)
     assert found.code == 0
-    assert "It counts as silent after 20.0 of its usual intervals" in found.out
+    assert ": 20.0 of its usual intervals,\nor 1.5 of its longest usual pauses" in found.out
 
 
 def test_an_alert_soon_after_another_says_how_much_it_needed(events: list[AlertEvent], tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ FOLLOWS = ("window", "window_filled", "hidden", "cell", "forecast", "local", "re
 COUNTS = (
     "time_ms",
     "seen_ms",
+    "pause_ms",
+    "pause_once_ms",
+    "heard_offset",
+    "interval_records",
     "samples",
     "model_samples",
     "error_samples",
