@@ -59,12 +59,15 @@ def accept_level(rows: Rows) -> None:
     """Let the level of the last samples be the normal one of `rows` (n,), in place.
 
     Everything scaled moves with the location; what was learnt of errors and their tails stays, the location learns
-    quickly for a while.
+    quickly for a while. Where the scale stands still it does so here too: such streams go by the linear forecast, to
+    which a return to what it was taught must not look like news; that the level is usual now, their tails and heads
+    learn.
     """
-    location = rows["location"] + rows["local"] * scaling.floored(rows)  # (n, D)
+    moving = rows["scale_held"][:, None] == 0 if scaling.can_hold(rows) else True
+    location = rows["location"] + np.where(moving, rows["local"] * scaling.floored(rows), 0.0)  # (n, D)
     rescaling.move_scale(rows, location, rows["spread"].copy())
-    rows["mean"] = location
-    rows["observed"] = np.minimum(rows["observed"], ACCEPTED_SAMPLES)
+    rows["mean"] = np.where(moving, location, rows["mean"])
+    rows["observed"] = np.where(moving, np.minimum(rows["observed"], ACCEPTED_SAMPLES), rows["observed"])
 
 
 def calibrate(rows: Row) -> dict[str, NDArray[np.float32]]:

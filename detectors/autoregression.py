@@ -38,10 +38,10 @@ def speaks(channels: int, window: int) -> bool:
     return 1 < channels <= CHANNELS_MAX and window >= LAGS
 
 
-def learnt(series: Sequence[Known]) -> tuple[dict[str, F4], F4]:
+def learnt(series: Sequence[Known]) -> tuple[dict[str, F4], dict[str, F4]]:
     """Return the layer's weights by name: (D, LAGS * D) and (D,), least squares over all `series`.
 
-    And what share (D,) of the squares of the steps they leave unexplained.
+    And the mean square (D,) of its errors there, `linear_square`, and what share of the steps' that is, `linear_share`.
     """
     width = series[0].targets.shape[1]
     gram, moment = np.zeros((LAGS * width + 1,) * 2), np.zeros((LAGS * width + 1, width))
@@ -58,7 +58,11 @@ def learnt(series: Sequence[Known]) -> tuple[dict[str, F4], F4]:
         f"{NAME}.weight": np.ascontiguousarray(solved[:-1].T, np.float32),
         f"{NAME}.bias": solved[-1].astype(np.float32),
     }
-    return weights, np.where(steps > 0, share, np.float32(1.0))
+    errors = {
+        "linear_square": (share * steps / max(count, 1)).astype(np.float32),
+        "linear_share": np.where(steps > 0, share, np.float32(1.0)),
+    }
+    return weights, errors
 
 
 def _pairs(series: Sequence[Known]) -> Iterator[tuple[F, F]]:

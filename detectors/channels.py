@@ -32,7 +32,8 @@ AHEAD: Final = 1
 LINEAR: Final = 2
 LEVEL_SHARE: Final = 1.0 / 3.0  # of several channels: being far from the level is less news than coming unexpected
 LINEAR_SAMPLES: Final = 4096  # of a trained model, after which the linear forecast's usual squares stand still
-LINEAR_BEGIN_SAMPLES: Final = 256  # what those count for that were known before it
+LINEAR_SHARE: Final = 2.0 / 3.0  # of the linear forecast in what both forecasts make of a sample
+LINEAR_RANGE: Final = 4.0  # a stream's own usual squares are believed within so many times those of the training
 LINEAR_RATE_MIN: Final = 1.0 / 8192.0  # of those before any training
 ALPHAS: Final = np.array([1.0, 0.22, 0.06, 0.03])  # time scales of the smoothing ...
 SPANS: Final = (1, 8, 32, 64)  # ... in about so many samples
@@ -112,9 +113,9 @@ def model_parts(rows: Rows, errors: F) -> tuple[F, Mask]:
 
     One channel's errors count as they are, in the mean, or the forecast's alone where nothing else was told. Of
     several, those of the forecasts are squared and measured by their usual squares, or the loudest would be all that is
-    heard; what was said of the newest sample tells nothing more. The geometric mean of both forecasts' errors is what
-    counts: one that both see counts for more than one that a single forecast makes by itself. Returned, too, is where
-    (n,) the linear one's is the larger.
+    heard; what was said of the newest sample tells nothing more. The weighted geometric mean of both forecasts' errors
+    is what counts: one that both see counts for more than one that a single forecast makes by itself. Returned, too, is
+    where (n,) the linear one's is the larger.
     """
     if errors.shape[2] == 1:
         size = known(np.abs(errors))
@@ -123,8 +124,9 @@ def model_parts(rows: Rows, errors: F) -> tuple[F, Mask]:
     ahead = _in_usual_squares(rows["error_square"], errors[:, AHEAD])
     linear = _in_usual_squares(rows["linear_square"], errors[:, LINEAR])
     of_ahead, of_linear = ahead.sum(axis=1), linear.sum(axis=1)  # (n,)
-    both = 0.5 * np.sqrt(of_ahead * of_linear)
-    shares = ahead / np.maximum(of_ahead, 1e-12)[:, None] + linear / np.maximum(of_linear, 1e-12)[:, None]  # (n, D)
+    both = of_linear**LINEAR_SHARE * of_ahead ** (1.0 - LINEAR_SHARE)
+    shares = LINEAR_SHARE * linear / np.maximum(of_linear, 1e-12)[:, None]  # (n, D)
+    shares += (1.0 - LINEAR_SHARE) * ahead / np.maximum(of_ahead, 1e-12)[:, None]
     whole = _is_whole(errors)
     larger: Mask = of_linear > of_ahead
     return np.where(whole[:, None], both[:, None] * shares, ahead), larger & whole
@@ -212,7 +214,7 @@ def averages(rows: Rows) -> F:
 
 def squares(rows: Rows) -> tuple[str, ...]:
     """Return the names of the fields with the usual squares of the forecasts' errors."""
-    return ("error_square", "linear_share") if _has_linear(rows) else ("error_square",)
+    return ("error_square", "linear_square", "linear_share") if _has_linear(rows) else ("error_square",)
 
 
 def forget_network(rows: Rows) -> None:
@@ -233,9 +235,10 @@ def begin_squares(rows: Rows, found: Mapping[str, NDArray[np.float32]], untold: 
     rows["error_square"][untold] = found["error_square"]
     rows["error_samples"][untold] = weight
     before = np.where(rows["linear_share"] > 0.0, rows["linear_share"], 1.0)
-    rows["linear_square"] *= found["linear_share"] / before
+    own = rows["linear_square"] * found["linear_share"] / before
+    least, most = found["linear_square"] / LINEAR_RANGE, found["linear_square"] * LINEAR_RANGE
+    rows["linear_square"] = np.clip(own, least, most)
     rows["linear_share"] = found["linear_share"]
-    rows["linear_samples"] = np.minimum(rows["linear_samples"], LINEAR_BEGIN_SAMPLES)
 
 
 def _has_linear(rows: Rows) -> bool:

@@ -67,12 +67,12 @@ def train(
     series = _series(settings, usable)
     there = History.of(series, device.found(settings.device))
     fitted = fit(there, model=settings.model, training=settings.training, progress=progress, saving=saving)
-    shares = {}
+    squares: dict[str, NDArray[np.float32]] = {}
     if autoregression.speaks(len(settings.channels), settings.model.window):
-        linear, shares["linear_share"] = autoregression.learnt(series)
+        linear, squares = autoregression.learnt(series)
         fitted = replace(fitted, weights={**fitted.weights, **linear})
     detector = Detector(settings, Network.of(fitted.weights, settings), "candidate")
-    return Trained(fitted, _calibration(detector, usable) | shares, total)
+    return Trained(fitted, _calibration(detector, usable) | squares, total)
 
 
 def _series(settings: DetectorSettings, histories: Sequence[StreamHistory]) -> list[TrainingSeries]:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors import autoregression, channels, rescaling, scaling, scoring
-from detectors.adopt import adopt, calibrate
+from detectors.adopt import accept_level, adopt, calibrate
 from detectors.autoencoder import untrained, weights_of
 from detectors.autoregression import BLOCK_ROWS, LAGS
 from detectors.dayzero import day_zero
@@ -57,14 +57,15 @@ def test_untrained_it_repeats_the_last_sample() -> None:
 
 
 def test_what_is_learnt_leaves_no_more_than_the_noise() -> None:
-    weights, share = autoregression.learnt([moving_together(6000)])
+    weights, found = autoregression.learnt([moving_together(6000)])
     later = moving_together(3000, seed=1)
     told = network(weights).autoregress(windows(later))
     assert told is not None
     left = later.targets[4:] - told
     steps = np.diff(later.targets, axis=0)[3:]
     assert (left**2).mean(axis=0) == pytest.approx(np.ones(WIDTH), rel=0.1)
-    assert (left**2).mean(axis=0) / (steps**2).mean(axis=0) == pytest.approx(share, rel=0.1)
+    assert (left**2).mean(axis=0) == pytest.approx(found["linear_square"], rel=0.1)
+    assert (left**2).mean(axis=0) / (steps**2).mean(axis=0) == pytest.approx(found["linear_share"], rel=0.1)
 
 
 def test_it_is_the_solution_of_the_normal_equations_however_the_history_is_cut() -> None:
@@ -86,10 +87,11 @@ def windows3(series: Series) -> NDArray[np.float64]:
 def test_a_constant_channel_has_no_share_and_does_no_harm() -> None:
     series = moving_together(500)
     series.targets[:, 1] = 2.0
-    weights, share = autoregression.learnt([series])
+    weights, found = autoregression.learnt([series])
     assert all(np.isfinite(array).all() for array in weights.values())
-    assert share[1] == 1.0
-    assert (share >= autoregression.SHARE_MIN).all()
+    assert found["linear_share"][1] == 1.0
+    assert found["linear_square"][1] == 0.0
+    assert (found["linear_share"] >= autoregression.SHARE_MIN).all()
 
 
 @pytest.mark.parametrize(("width", "window", "speaks"), [(1, 16, False), (2, 16, True), (2, 2, False), (65, 16, False)])
@@ -123,9 +125,8 @@ def walk(detector: Detector, rows: NDArray[np.void], values: F4, begin: int) -> 
 
 
 def trained() -> tuple[Detector, dict[str, F4]]:
-    weights, share = autoregression.learnt([moving_together(800)])
-    rows = lived(150)
-    return Detector(SETTINGS, network(weights), "model"), calibrate(rows) | {"linear_share": share}
+    weights, found = autoregression.learnt([moving_together(800)])
+    return Detector(SETTINGS, network(weights), "model"), calibrate(lived(150)) | found
 
 
 def test_with_a_model_the_scale_is_taken_anew_and_stands_still_until_the_next_one() -> None:
@@ -143,12 +144,12 @@ def test_with_a_model_the_scale_is_taken_anew_and_stands_still_until_the_next_on
 
 def test_where_no_heads_go_on_the_usual_errors_are_those_of_the_training() -> None:
     shared = replace(SETTINGS, readout="shared")
-    weights, share = autoregression.learnt([moving_together(800)])
+    weights, found = autoregression.learnt([moving_together(800)])
     detector = Detector(shared, network(weights), "model")
     rows = np.zeros(2, row_dtype(scoring.fields(shared)))
     scoring.clear(rows)
     walk(detector, rows, moving_together(300).targets, 0)
-    calibration = calibrate(rows) | {"error_square": np.full(WIDTH, 7.0, np.float32), "linear_share": share}
+    calibration = calibrate(rows) | found | {"error_square": np.full(WIDTH, 7.0, np.float32)}
     moved = adopt(detector, rows, calibration)
     assert (moved["error_square"] == 7.0).all()
     assert not adopt(detector, rows, {})["error_samples"].any()
@@ -171,6 +172,37 @@ def test_what_a_stream_knows_of_its_steps_tells_how_large_another_models_errors_
     assert again["linear_square"] == pytest.approx(rows["linear_square"], rel=1e-4)
 
 
+def test_what_a_stream_knows_of_its_steps_is_believed_near_what_the_training_found_only() -> None:
+    detector, calibration = trained()
+    before = lived(300)
+    before["linear_square"] *= np.array([[1e-3], [1e3]])  # steps that a scale cut off, and one huge step
+    rows, found = adopt(detector, before, calibration), calibration["linear_square"]
+    assert rows["linear_square"][0] == pytest.approx(found / channels.LINEAR_RANGE)
+    assert rows["linear_square"][1] == pytest.approx(found * channels.LINEAR_RANGE)
+
+
+def test_usual_squares_that_rest_on_enough_samples_stand_still_from_the_swap_on() -> None:
+    detector, calibration = trained()
+    before = lived(300)
+    before["linear_samples"] = [channels.LINEAR_SAMPLES, 100.0]
+    rows = adopt(detector, before, calibration)
+    settled = rows["linear_square"].copy()
+    walk(detector, rows, moving_together(50, seed=4).targets * 2.0, 300)
+    assert np.array_equal(rows["linear_square"][0], settled[0])
+    assert (rows["linear_square"][1] > settled[1]).all()
+
+
+def test_where_the_scale_stands_still_so_it_does_when_a_level_is_accepted() -> None:
+    detector, calibration = trained()
+    rows = adopt(detector, lived(300), calibration)
+    rows["local"], rows["scale_held"] = 5.0, [1.0, 0.0]
+    before = rows.copy()
+    accept_level(rows)
+    for name in ("location", "mean", "observed", "local", "window", "linear_square"):
+        assert np.array_equal(rows[name][0], before[name][0])
+    assert rows["location"][1] == pytest.approx(before["location"][1] + 5.0 * scaling.floored(before)[1])
+
+
 def test_a_swap_keeps_what_the_heads_know_of_the_samples_and_forgets_the_other_hidden_state() -> None:
     detector, calibration = trained()
     before = lived(300)
@@ -182,4 +214,4 @@ def test_a_swap_keeps_what_the_heads_know_of_the_samples_and_forgets_the_other_h
         assert not inverse[:hidden, hidden:].any()
         assert np.linalg.eigvalsh(inverse).min() > 0.0
     assert rows["error_square"].any()
-    assert channels.squares(rows) == ("error_square", "linear_share")
+    assert channels.squares(rows) == ("error_square", "linear_square", "linear_share")
