@@ -41,6 +41,7 @@ FIELDS: Final[list[tuple[str, str, tuple[int, ...]]]] = [
     ("heard_offset", "u4", ()),  # of the record that it was last heard in: the lower half
     ("interval_records", "f4", ()),  # usual number of the partition's records from one of its samples to the next
 ]
+FADING: Final = ("pause_ms", "pause_once_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ def _fade(rows: Rows, days: I8) -> None:
     """Let pauses fade with each day that has begun since the stream was last seen."""
     if days.any():
         left = LEFT[np.minimum(days, len(LEFT) - 1)]
-        for name, _, _ in FIELDS:
+        for name in FADING:
             rows[name] = rows[name] * left
 
 

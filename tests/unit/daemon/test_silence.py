@@ -82,6 +82,14 @@ def test_a_pause_that_is_told_teaches_nothing_until_there_is_a_second_one() -> N
     assert patience(rows) == 1.5 * HOUR_MS  # by the shorter of the two longest
 
 
+def test_a_new_day_changes_nothing_of_where_a_stream_was_heard() -> None:
+    rows = one(interval_ms=DAY_MS)
+    rows["heard_offset"], rows["interval_records"] = 1_000_000, 100.0
+    away(rows, 3 * DAY_MS)
+    assert rows["heard_offset"][0] == 1_000_100
+    assert rows["interval_records"][0] == pytest.approx(100.0)
+
+
 @pytest.mark.parametrize("steps_a_day", [1, 4, 144])
 def test_pauses_fade_with_the_days_whatever_the_samples(steps_a_day: int) -> None:
     rows = one(interval_ms=DAY_MS)
