@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,12 @@ from daemon.loop import Loop, Surroundings
 from daemon.models import ModelStore
 from daemon.notify import Notifier
 from daemon.partitions import Partitions, Watched
-from daemon.ports import Broker
+from daemon.ports import Broker, Source
+from daemon.repartition import Around, Repartition
 from daemon.restore import RestoreSettings
 from daemon.stopping import stop_at_end_of, stopped_by_signals
 from daemon.telemetry import Telemetry
+from daemon.types import TopicPartition
 from daemon.watch import Looked, Watch
 from detectors.dayzero import day_zero
 from detectors.network import use_threads
@@ -91,7 +93,7 @@ def _composed(
     models = ModelStore(broker, config.outputs.models.topic, detectors, telemetry.note)
     around.stack.callback(models.close)
     prepare = functools.partial(assembly.prepare_own_topics, config, broker)
-    discovery = Discovery(config.wanted(), broker, prepare, telemetry.note)
+    discovery = Discovery(config.read_from(), broker, prepare, telemetry.note)
     for action in (discovery.begin, lambda: assembly.prepare_topics(config, broker), models.start):
         if not _until_available(action, telemetry, heart, around.stop):
             return None
@@ -106,24 +108,59 @@ def _composed(
         )
         for each in config.groups
     }
-    source, intake = broker.source(discovery.topics), assembly.intake(config)
+    topics = config.wanted().named if config.input.repartition else discovery.topics
+    source, intake = broker.source(topics), assembly.intake(config)
     restore = RestoreSettings(config.state.topic, assembly.layouts(config), config.state.restore_seconds_max)
     partitions = Partitions(
         Watched(broker, source, intake, models, groups, restore, telemetry.note, time.monotonic, prepare)
     )
-    looked_at = Looked(groups, partitions, source, models, discovery.topics[0], assembly.drift_limits(config))
+    looked_at = Looked(groups, partitions, source, models, topics[0], assembly.drift_limits(config))
     watch = Watch(looked_at, learning, telemetry, heart, time.time)
+    first = None
+    if config.input.repartition:
+        door = assembly.connected(assembly.first_stage(config))
+        around.stack.callback(door.close)
+        first = _first_stage(config, (broker, door), (source, partitions), discovery.topics, telemetry)
+        around.stack.callback(first.close)
 
     def after_turn(now: float) -> None:
         watch.after_turn(now)
         if discovery.again(now, config.input.discover_seconds):
-            source.read(discovery.topics)
-            watch.lead(discovery.topics[0])
+            if first is None:
+                source.read(discovery.topics)
+                watch.lead(discovery.topics[0])
+            else:
+                first.read(discovery.topics)
+        if first is not None:
+            first.turn()
         around.inquiries.answer(partitions)
 
     writer = broker.writer(assembly.identity(config))
     surroundings = Surroundings(source, writer, intake, partitions, telemetry.note, time.monotonic, after_turn)
     return Loop(assembly.loop_settings(config), surroundings, around.stop)
+
+
+def _first_stage(
+    config: Config,
+    doors: tuple[Broker, Broker],
+    second: tuple[Source, Partitions],
+    topics: Sequence[str],
+    telemetry: Telemetry,
+) -> Repartition:
+    """Return the first stage of a repartitioned input, which does nothing before its first turn."""
+    (source, partitions), first = second, TopicPartition(config.input.repartition_topic, 0)
+    broker, door = doors
+    around = Around(
+        door=door,
+        writer=broker.writer(f"{assembly.identity(config)}{assembly.FIRST_STAGE}"),
+        feeds=assembly.homes(config),
+        is_ours=lambda: partitions.holds(first),
+        stood=source.committed,
+        note=telemetry.note,
+        monotonic=time.monotonic,
+        wall_clock=time.time,
+    )
+    return Repartition(assembly.repartition_settings(config), around, topics)
 
 
 def _until_available(
