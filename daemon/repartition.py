@@ -22,7 +22,8 @@ from daemon.types import Outgoing, Polled, Rejected, TopicPartition
 
 RECORDS_LITTLE: Final = 500  # of a turn, where there is no lag
 HELD_BYTES_MAX: Final = 32 * 1024 * 1024  # of all partitions together; one that holds more than its part is paused
-STUCK_SECONDS: Final = 5.0  # a partition that has more, and gives nothing for so long, is not waited for
+STUCK_SECONDS: Final = 5.0  # of polls: a partition that has more, and gives nothing for so long, is not waited for
+POLL_SECONDS_MAX: Final = 0.5  # that one poll counts for in this, whatever was done besides
 LOOK_SECONDS: Final = 1.0  # between two looks at the lag
 
 Due = Sequence[tuple[TopicPartition, Moved]]
@@ -80,7 +81,8 @@ class Repartition:
         self._next: dict[TopicPartition, int] = {}  # what comes after the last record that was read
         self._clocks: dict[TopicPartition, PartitionClock] = {}
         self._runs: dict[TopicPartition, int] = {}
-        self._empty_since: dict[TopicPartition, float] = {}
+        self._waited: dict[TopicPartition, float] = {}  # seconds, since it gave something
+        self._polled_at = self._around.monotonic()
         self._every: frozenset[TopicPartition] | None = None  # partition of the input; None: to be asked for
         self._homes = 0  # partitions of the topic that is written
 
@@ -156,7 +158,7 @@ class Repartition:
     def _forget(self, partition: TopicPartition) -> None:
         self._abreast.forget(partition)
         self._paused.discard(partition)
-        for known in (self._next, self._clocks, self._runs, self._empty_since):
+        for known in (self._next, self._clocks, self._runs, self._waited):
             known.pop(partition, None)
 
     def _seek(self, source: Source) -> None:
@@ -207,13 +209,12 @@ class Repartition:
     def _ended(self, source: Source) -> set[TopicPartition]:
         """Return the partitions of which nothing more is there at present, or that are not waited for any longer."""
         lag, now = source.lag(), self._around.monotonic()
+        seconds, self._polled_at = min(now - self._polled_at, POLL_SECONDS_MAX), now
         ended = {partition for partition in self._owned if lag.get(partition) == 0}
-        for partition in self._owned - ended:
-            if self._abreast.count(partition):
-                self._empty_since.pop(partition, None)
-            elif now - self._empty_since.setdefault(partition, now) > STUCK_SECONDS and partition not in self._seeking:
-                ended.add(partition)
-        return ended
+        for partition in self._owned:
+            is_awaited = not (partition in ended or partition in self._seeking or self._abreast.count(partition))
+            self._waited[partition] = self._waited.get(partition, 0.0) + seconds if is_awaited else 0.0
+        return ended | {partition for partition, waited in self._waited.items() if waited > STUCK_SECONDS}
 
     def _commit(self, due: Due, source: Source, started: float) -> bool:
         """Write what is due and move the offsets, or neither; return whether it was done."""
