@@ -46,6 +46,7 @@ class RepartitionSettings:
     seconds: float  # that a turn should last where there is lag
     poll_seconds: float
     rejected_run_max: int = 0  # so many unusable records in a row end the process; 0: none do
+    held_bytes_max: int = HELD_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ class Repartition:
                 self._paused.add(partition)
 
     def _share_bytes(self) -> float:
-        return HELD_BYTES_MAX / max(len(self._owned), 1)
+        return self._settings.held_bytes_max / max(len(self._owned), 1)
 
     def _due(self, source: Source) -> Due:
         """Return what may be written now, in order. Raises BrokerUnavailable."""

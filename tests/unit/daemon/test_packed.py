@@ -1,9 +1,10 @@
-"""What the first stage of a repartitioned input packs comes out of it as it went in, and nothing else is taken for it."""
+"""What the first stage of a repartitioned input packs comes out as it went in, and nothing else is taken for it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import get_args
 
 import msgspec
 from hypothesis import given
@@ -15,7 +16,7 @@ from daemon.formats.packed import NUMBERS_MAX, READINGS_MAX, PackedFormat, Readi
 from daemon.formats.point import TIME_MS_MAX, Kind
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-kinds = st.sampled_from(["gauge", "counter", "delta"])
+kinds: st.SearchStrategy[Kind] = st.sampled_from(get_args(Kind))
 number = st.floats(allow_infinity=False)
 
 
