@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,13 @@ class Timed(Protocol):
     def at_ms(self) -> int: ...
     @property
     def weight_bytes(self) -> int: ...
+
+
+class Most(NamedTuple):
+    """How much is taken at once; one item in any case."""
+
+    items: int
+    bytes: int
 
 
 T = TypeVar("T", bound=Timed)
@@ -54,9 +61,9 @@ class Abreast(Generic[T]):
         return sum(each.weight_bytes for each in self._held.get(partition, ()))
 
     def take(
-        self, partitions: AbstractSet[TopicPartition], ended: AbstractSet[TopicPartition], items_max: int
+        self, partitions: AbstractSet[TopicPartition], ended: AbstractSet[TopicPartition], most: Most
     ) -> list[tuple[TopicPartition, T]]:
-        """Take out what may go on, in order, at most `items_max`; of those `ended` nothing more is there at present."""
+        """Take out what may go on, in order, at most so much; of those `ended` nothing more is there at present."""
         if any(not self.count(each) for each in partitions - ended):
             return []
         order = sorted(each for each in partitions if self.count(each))
@@ -71,13 +78,22 @@ class Abreast(Generic[T]):
         ]
         every = np.concatenate([column[:count] for column, count in zip(times_ms, counts, strict=True)])
         owners = np.repeat(np.arange(len(order)), counts)
-        sequence = owners[np.argsort(every, kind="stable")[:items_max]].tolist()
-        return self._taken(order, sequence)
+        sequence = owners[np.argsort(every, kind="stable")[: most.items]].tolist()
+        return self._taken(order, sequence, most.bytes)
 
-    def _taken(self, order: Sequence[TopicPartition], sequence: Sequence[int]) -> list[tuple[TopicPartition, T]]:
+    def _taken(
+        self, order: Sequence[TopicPartition], sequence: Sequence[int], bytes_max: int
+    ) -> list[tuple[TopicPartition, T]]:
         """Take out the next item of one partition after the other, as `sequence` says by their places in `order`."""
-        nexts = [iter(self._held[tp]) for tp in order]
-        found = [(order[owner], next(nexts[owner])) for owner in sequence]
-        for number, tp in enumerate(order):
-            del self._held[tp][: sequence.count(number)]
+        nexts, counts = [iter(self._held[tp]) for tp in order], [0] * len(order)
+        found: list[tuple[TopicPartition, T]] = []
+        for owner in sequence:
+            item = next(nexts[owner])
+            bytes_max -= item.weight_bytes
+            if bytes_max < 0 and found:
+                break
+            found.append((order[owner], item))
+            counts[owner] += 1
+        for tp, count in zip(order, counts, strict=True):
+            del self._held[tp][:count]
         return found

@@ -275,6 +275,7 @@ def repartition_settings(config: Config) -> RepartitionSettings:
         dead_letters_topic=letters.topic,
         dead_letter_bytes_max=letters.value_bytes_max,
         records_max=told.records_max,
+        bytes_max=told.turn_bytes_max,
         seconds=told.turn_seconds,
         poll_seconds=_poll_seconds(config),
         rejected_run_max=told.rejected_run_max,

@@ -23,6 +23,7 @@ from daemon.types import Record
 
 KNOWN_MAX = 500_000
 RECORD_BYTES = 200  # in memory, besides what is in a record
+HEAD_BYTES_MAX = 4_000_000  # of a point's name, labels and fields: it must fit into one message
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,11 @@ class Homes:
         if home is None or isinstance(home, Malformed):
             return _Home(None, width=width, problem=home)
         told = head._replace(labels=self._labels.with_those_of_all(head.labels))
-        return _Home(zlib.crc32(home.encode()) % self._partitions, head_bytes(told), width)
+        written = head_bytes(told)
+        if len(written) > HEAD_BYTES_MAX:
+            why = f"name, labels and fields of a point take more than {HEAD_BYTES_MAX} bytes"
+            return _Home(None, width=width, problem=Malformed("oversized", why))
+        return _Home(zlib.crc32(home.encode()) % self._partitions, written, width)
 
 
 def _refused(record: Record, problem: Malformed) -> Moved:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from daemon import codec, events
-from daemon.abreast import Abreast
+from daemon.abreast import Abreast, Most
 from daemon.errors import BrokerUnavailable, InputUnusable, TransactionFailed
 from daemon.formats.packed import Reading, packed
 from daemon.homes import Homes, Moved, PartitionClock
@@ -43,6 +43,7 @@ class RepartitionSettings:
     dead_letters_topic: str
     dead_letter_bytes_max: int
     records_max: int
+    bytes_max: int  # of the records of a turn
     seconds: float  # that a turn should last where there is lag
     poll_seconds: float
     rejected_run_max: int = 0  # so many unusable records in a row end the process; 0: none do
@@ -205,7 +206,7 @@ class Repartition:
             )
         if self._owned != self._every:
             return []
-        return self._abreast.take(self._every, self._ended(source), 2 * self._records)
+        return self._abreast.take(self._every, self._ended(source), Most(2 * self._records, self._settings.bytes_max))
 
     def _ended(self, source: Source) -> set[TopicPartition]:
         """Return the partitions of which nothing more is there at present, or that are not waited for any longer."""

@@ -16,7 +16,7 @@ from daemon.formats.point import TIME_MS_MAX, VALUES_MAX, Kind, Malformed, Point
 
 VERSION: Final = 1
 READINGS_MAX: Final = 100  # in one record: turns are fitted by counting records
-NUMBERS_MAX: Final = 8192  # from so many on, the next reading begins another record
+BYTES_MAX: Final = 200_000  # from about so many on, the next reading begins another record
 HEADS_KNOWN_MAX: Final = 500_000
 _NUMBERS: Final = np.dtype("<f8")
 
@@ -57,12 +57,12 @@ def head_bytes(head: Head) -> bytes:
 
 def packed(readings: Sequence[Reading]) -> list[bytes]:
     """Return records that hold the readings, in their order."""
-    found, first, numbers = [], 0, 0
+    found, first, room = list[bytes](), 0, BYTES_MAX
     for at, reading in enumerate(readings):
-        if at > first and (at - first >= READINGS_MAX or numbers >= NUMBERS_MAX):
+        if at > first and (at - first >= READINGS_MAX or room <= 0):
             found.append(_record(readings[first:at]))
-            first, numbers = at, 0
-        numbers += len(reading.numbers)
+            first, room = at, BYTES_MAX
+        room -= len(reading.head) + 8 * len(reading.numbers)
     return [*found, _record(readings[first:])] if len(readings) > first else found
 
 

@@ -100,7 +100,9 @@ class TwoStages(Process):
             monotonic=lambda: world.clock,
             wall_clock=lambda: world.wall_ms / 1000.0,
         )
-        settings = RepartitionSettings("metrics", "dead", 100, records_max=20, seconds=0.5, poll_seconds=0.05)
+        settings = RepartitionSettings(
+            "metrics", "dead", 100, records_max=20, bytes_max=3000, seconds=0.5, poll_seconds=0.05
+        )
         self.first = Repartition(settings, around, ["raw"])
 
     def _first_writer(self) -> MemoryWriter:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.abreast import Abreast
+from daemon.abreast import Abreast, Most
 from daemon.types import TopicPartition
 
 ONE, TWO, THREE = (TopicPartition("metrics", number) for number in range(3))
@@ -29,7 +29,7 @@ def held(**by_name: list[int]) -> Abreast[Item]:
 
 
 def taken(abreast: Abreast[Item], ended: frozenset[TopicPartition], items_max: int = 1000) -> list[int]:
-    return [item.at_ms for _, item in abreast.take(EVERY, ended, items_max)]
+    return [item.at_ms for _, item in abreast.take(EVERY, ended, Most(items_max, 10**6))]
 
 
 def test_what_is_there_is_passed_on_in_the_order_of_its_times() -> None:
@@ -62,6 +62,12 @@ def test_more_than_is_asked_for_waits() -> None:
     assert taken(abreast, EVERY) == []
 
 
+def test_what_is_taken_at_once_is_bounded_in_bytes_too_and_one_item_is_taken_in_any_case() -> None:
+    abreast = held(one=[1, 3], two=[2, 4])
+    assert [item.at_ms for _, item in abreast.take(EVERY, EVERY, Most(9, 29))] == [1, 2]
+    assert [item.at_ms for _, item in abreast.take(EVERY, EVERY, Most(9, 1))] == [3]
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(sorted(EVERY)), st.integers(0, 50)), max_size=40),
     st.lists(st.integers(1, 9), min_size=1, max_size=9),
@@ -79,7 +85,7 @@ def test_each_partitions_own_order_stays_and_the_cut_makes_no_difference(
         abreast.hold(tp, left[tp][:some])
         left[tp] = left[tp][some:]
         ended = frozenset(each for each in EVERY if not left[each])
-        found += [item for _, item in abreast.take(EVERY, ended, some)]
+        found += [item for _, item in abreast.take(EVERY, ended, Most(some, 10**6))]
         turn += 1
     assert [item.at_ms for item in found] == [at_ms for _, at_ms in made]
     assert all([item for item in found if item in set(items)] == items for items in own.values())

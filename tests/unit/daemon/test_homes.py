@@ -17,7 +17,7 @@ from daemon.config import Config, loads
 from daemon.errors import ConfigError
 from daemon.formats import FORMATS
 from daemon.formats.packed import Reading, packed
-from daemon.homes import Homes, Moved, PartitionClock
+from daemon.homes import HEAD_BYTES_MAX, Homes, Moved, PartitionClock
 from daemon.memory import MemoryRecord
 from daemon.samples import Samples
 from daemon.state import PartitionState
@@ -176,6 +176,14 @@ def test_a_stream_whose_name_is_too_long_is_refused_and_the_rest_of_its_record_i
         assert moved.problem is not None
         assert (moved.problem.reason, moved.is_unusable, len(moved.readings)) == ("oversized", False, 1)
         assert moved.record is not None
+
+
+def test_a_point_that_would_fit_into_no_message_is_refused() -> None:
+    stage = homes("input: {repartition: true, record_bytes_max: 9000000}\ngroups: [{name: all, by: [host]}]")
+    body = [{"timestamp": T, "labels": {"note": "x" * size}, "value": 1} for size in (10, HEAD_BYTES_MAX)]
+    moved = stage.moved(record(0, body), PartitionClock(), 1)
+    assert moved.problem is not None
+    assert (moved.problem.reason, len(moved.readings)) == ("oversized", 1)
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))

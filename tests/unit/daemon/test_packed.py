@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from daemon.formats import Malformed, Point
 from daemon.formats.columns import Columns, Head
-from daemon.formats.packed import NUMBERS_MAX, READINGS_MAX, PackedFormat, Reading, head_bytes, packed
+from daemon.formats.packed import BYTES_MAX, READINGS_MAX, PackedFormat, Reading, head_bytes, packed
 from daemon.formats.point import TIME_MS_MAX, Kind
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -45,9 +45,9 @@ def test_points_come_out_as_they_went_in(given_points: list[Point]) -> None:
     assert [repr(each) for each in found] == [repr(each) for each in given_points]  # NaN is not equal to itself
 
 
-def test_a_record_holds_so_many_readings_and_numbers_and_no_more() -> None:
+def test_a_record_holds_so_many_readings_and_bytes_and_no_more() -> None:
     one = Point("cpu", {"host": "a"}, 1, {"value": 1.5})
-    wide = Point("wide", {}, 2, {f"f{number}": math.nan for number in range(NUMBERS_MAX)})
+    wide = Point("wide", {}, 2, {f"f{number}": math.nan for number in range(BYTES_MAX // 10)})
     assert packed([]) == []
     assert [len(unpacked([each])) for each in packed([reading(one)] * 250)] == [READINGS_MAX, READINGS_MAX, 50]
     assert [len(unpacked([each])) for each in packed([reading(each) for each in (one, wide, one)])] == [2, 1]

@@ -22,7 +22,7 @@ from daemon.wanted import Wanted
 
 T = 1_700_000_000_000
 GROUP = "longwatch-repartition"
-SETTINGS = RepartitionSettings("between", "dead", 100, records_max=50, seconds=0.5, poll_seconds=0.05)
+SETTINGS = RepartitionSettings("between", "dead", 100, records_max=50, bytes_max=10**6, seconds=0.5, poll_seconds=0.05)
 RAW = [TopicPartition("raw", number) for number in range(3)]
 
 
