@@ -73,6 +73,8 @@ class Repartition:
         self._writer_open = False
         self._records = min(RECORDS_LITTLE, settings.records_max)  # that are polled at once
         self._looked_at = -LOOK_SECONDS
+        self._topic_ids: dict[TopicPartition, str] = {}  # of the topic that the committed offset is of
+        self._begun: dict[TopicPartition, str] = {}  # of the topic that is read
         self._forget_all()
 
     def _forget_all(self) -> None:
@@ -166,20 +168,30 @@ class Repartition:
     def _seek(self, source: Source) -> None:
         """Begin to read where the last transaction ended. Raises BrokerUnavailable; what is left is tried again."""
         for partition in sorted(self._seeking):
-            try:
-                held = self._around.door.bounds(partition)
-            except LookupError as error:
-                raise BrokerUnavailable(f"{error}; trying again") from error
-            committed = source.committed(partition)
-            if committed is None:
-                committed = self._around.stood(partition)
-            offset = held.first if committed is None else min(max(committed, held.first), held.end)
-            if committed is not None and committed != offset:
-                reason: events.GapReason = "trimmed" if committed < offset else "truncated"
-                self._around.note(events.InputGap(partition, reason, committed, offset))
+            offset = self._offset(partition, source)
             self._next[partition] = offset
             source.resume_at(partition, offset)
             self._seeking.discard(partition)
+
+    def _offset(self, partition: TopicPartition, source: Source) -> int:
+        """Return where to go on in a partition; what cannot be read any more is told. Raises BrokerUnavailable."""
+        door = self._around.door
+        try:
+            held, topic_id = door.bounds(partition), door.topic_id(partition.topic) or ""
+        except LookupError as error:
+            raise BrokerUnavailable(f"{error}; trying again") from error
+        committed = source.committed(partition)
+        if committed is None:
+            committed = self._around.stood(partition)
+        self._begun[partition] = topic_id
+        is_another = self._topic_ids.setdefault(partition, topic_id) != topic_id
+        if committed is None:
+            return held.first
+        offset = held.first if is_another else min(max(committed, held.first), held.end)
+        if committed != offset:
+            reason: events.GapReason = "recreated" if is_another else "trimmed" if committed < offset else "truncated"
+            self._around.note(events.InputGap(partition, reason, committed, offset))
+        return offset
 
     def _hold(self, polled: Polled, source: Source) -> None:
         """Take in what was read, and pause who is too far ahead of the others."""
@@ -234,6 +246,7 @@ class Repartition:
         except TransactionFailed as error:
             self._begin_again(source, str(error))
             return False
+        self._topic_ids.update((partition, self._begun[partition]) for partition in offsets)
         seconds = self._around.monotonic() - started
         self._around.note(events.Repartitioned(len(due), sum(map(len, by_home.values())), seconds))
         self._tell(due, rejected)

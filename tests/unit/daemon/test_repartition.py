@@ -201,6 +201,21 @@ def test_what_was_deleted_before_it_was_read_is_told() -> None:
     assert stage.of(events.InputGap) == [events.InputGap(RAW[0], "trimmed", 4, 6)]
 
 
+def test_a_topic_that_was_made_anew_is_read_from_its_beginning() -> None:
+    stage = Stage()
+    stage.publish(0, *(sample(tick) for tick in range(4)))
+    member = stage.member()
+    stage.until(member, lambda: len(stage.written()) == 4)
+    before = dict(stage.cluster.group(GROUP).offsets)
+    stage.cluster.delete("raw")
+    stage.cluster.group(GROUP).offsets = before  # they may outlive it
+    stage.cluster.ensure(TopicSpec("raw", 3, compacted=False))
+    stage.publish(0, *(sample(tick) for tick in range(4, 12)))
+    stage.until(member, lambda: len(stage.written()) == 12)
+    assert stage.written() == list(range(12))
+    assert stage.of(events.InputGap)[0] == events.InputGap(RAW[0], "recreated", 4, 0)
+
+
 def test_a_topic_that_grows_and_one_that_appears_are_read_too() -> None:
     stage = Stage()
     stage.publish(0, sample(0))
