@@ -7,12 +7,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon import assembly, events
+from daemon import assembly, events, first_stage
 from daemon.allocator import collect_seldom, keep_freed_memory
 from daemon.config import Config
 from daemon.discovery import Discovery
@@ -25,12 +25,10 @@ from daemon.loop import Loop, Surroundings
 from daemon.models import ModelStore
 from daemon.notify import Notifier
 from daemon.partitions import Partitions, Watched
-from daemon.ports import Broker, Source
-from daemon.repartition import Around, Repartition
+from daemon.ports import Broker
 from daemon.restore import RestoreSettings
 from daemon.stopping import stop_at_end_of, stopped_by_signals
 from daemon.telemetry import Telemetry
-from daemon.types import TopicPartition
 from daemon.watch import Looked, Watch
 from detectors.dayzero import day_zero
 from detectors.network import use_threads
@@ -118,9 +116,10 @@ def _composed(
     watch = Watch(looked_at, learning, telemetry, heart, time.time)
     first = None
     if config.input.repartition:
-        door = assembly.connected(assembly.first_stage(config))
+        door = first_stage.connected(config)
         around.stack.callback(door.close)
-        first = _first_stage(config, (broker, door), (source, partitions), discovery.topics, telemetry)
+        second = (source, partitions)
+        first = first_stage.first_stage(config, (broker, door), second, discovery.topics, telemetry.note)
         around.stack.callback(first.close)
 
     def after_turn(now: float) -> None:
@@ -138,29 +137,6 @@ def _composed(
     writer = broker.writer(assembly.identity(config))
     surroundings = Surroundings(source, writer, intake, partitions, telemetry.note, time.monotonic, after_turn)
     return Loop(assembly.loop_settings(config), surroundings, around.stop)
-
-
-def _first_stage(
-    config: Config,
-    doors: tuple[Broker, Broker],
-    second: tuple[Source, Partitions],
-    topics: Sequence[str],
-    telemetry: Telemetry,
-) -> Repartition:
-    """Return the first stage of a repartitioned input, which does nothing before its first turn."""
-    (source, partitions), first = second, TopicPartition(config.input.repartition_topic, 0)
-    broker, door = doors
-    around = Around(
-        door=door,
-        writer=broker.writer(f"{assembly.identity(config)}{assembly.FIRST_STAGE}"),
-        feeds=assembly.homes(config),
-        is_ours=lambda: partitions.holds(first),
-        stood=source.committed,
-        note=telemetry.note,
-        monotonic=time.monotonic,
-        wall_clock=time.time,
-    )
-    return Repartition(assembly.repartition_settings(config), around, topics)
 
 
 def _until_available(

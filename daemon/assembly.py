@@ -26,7 +26,6 @@ from daemon.loop import LoopSettings
 from daemon.model_topic import Keep
 from daemon.ports import Broker
 from daemon.recipe import Recipe
-from daemon.repartition import RepartitionSettings
 from daemon.state import GroupLayout
 from daemon.types import TopicSpec
 from daemon.wanted import Wanted
@@ -38,7 +37,6 @@ STATE_MESSAGE_BYTES_MAX = 16_000_000
 READING_SECONDS_MAX = 1800.0  # what a training child may take for all but the training
 OUTPUT_BYTES_MAX = 1_000_000  # of an alert, and of a record of scores: what a broker takes by default
 LETTER_HEAD_BYTES_MAX = 16_384  # of a dead letter without its value
-FIRST_STAGE = "-repartition"  # after the group's name: the group, and the writer, of the first stage
 ANY_TIME_MS = 2**62  # ahead of whatever
 STAGES_POLL_SECONDS = 0.05  # each of two stages waits for its input while the other one's may come
 LARGE_MESSAGES = {"max.message.bytes": str(STATE_MESSAGE_BYTES_MAX)}
@@ -254,7 +252,7 @@ def loop_settings(config: Config) -> LoopSettings:
     """Return what the loop needs of the configuration."""
     scores, told = config.outputs.scores, config.input
     return LoopSettings(
-        limits=TurnLimits(told.records_max, told.turn_bytes_max, told.turn_seconds, _poll_seconds(config)),
+        limits=TurnLimits(told.records_max, told.turn_bytes_max, told.turn_seconds, poll_seconds(config)),
         flush_seconds=config.state.flush_seconds,
         state_topic=config.state.topic,
         alerts_topic=config.outputs.alerts.topic,
@@ -267,28 +265,8 @@ def loop_settings(config: Config) -> LoopSettings:
     )
 
 
-def repartition_settings(config: Config) -> RepartitionSettings:
-    """Return what the first stage of a repartitioned input needs of the configuration."""
-    told, letters = config.input, config.outputs.dead_letters
-    return RepartitionSettings(
-        topic=told.repartition_topic,
-        dead_letters_topic=letters.topic,
-        dead_letter_bytes_max=letters.value_bytes_max,
-        records_max=told.records_max,
-        bytes_max=told.turn_bytes_max,
-        seconds=told.turn_seconds,
-        poll_seconds=_poll_seconds(config),
-        rejected_run_max=told.rejected_run_max,
-    )
-
-
-def first_stage(config: Config) -> Config:
-    """Return the settings by which the first stage reaches the cluster: as a group of its own."""
-    group_id = f"{config.kafka.group_id}{FIRST_STAGE}"
-    return config.model_copy(update={"kafka": config.kafka.model_copy(update={"group_id": group_id})})
-
-
-def _poll_seconds(config: Config) -> float:
+def poll_seconds(config: Config) -> float:
+    """Return how long a turn waits for its input: not long where that of another stage may come."""
     told = config.input
     return min(told.poll_seconds, STAGES_POLL_SECONDS) if told.repartition else told.poll_seconds
 

@@ -35,7 +35,7 @@ class Metrics(Enum):
         "counter",
         "longwatch_streams_spread_total",
         "Streams seen on a second partition of their topic by this member (1000 new ones a turn are looked at). Their "
-        "producer sends no key: give it one, or each partition scores a part of the stream.",
+        "producer sends no key: give it one, or set input.repartition, or each partition scores a part of the stream.",
         ("topic", "group"),
     )
     SAMPLES = Declared(

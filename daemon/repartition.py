@@ -12,21 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from daemon import codec, events
-from daemon.abreast import Abreast, Most
+from daemon import events
+from daemon.abreast import Abreast, Most, Patience
 from daemon.errors import BrokerUnavailable, InputUnusable, TransactionFailed
-from daemon.formats.packed import Reading, packed
 from daemon.homes import Homes, Moved, PartitionClock
 from daemon.ports import Broker, Source, Writer
-from daemon.types import Outgoing, Polled, Rejected, TopicPartition
+from daemon.rewriting import Due, rewritten
+from daemon.types import Polled, TopicPartition
 
 RECORDS_LITTLE: Final = 500  # of a turn, where there is no lag
 HELD_BYTES_MAX: Final = 32 * 1024 * 1024  # of all partitions together; one that holds more than its part is paused
 STUCK_SECONDS: Final = 5.0  # of polls: a partition that has more, and gives nothing for so long, is not waited for
 POLL_SECONDS_MAX: Final = 0.5  # that one poll counts for in this, whatever was done besides
 LOOK_SECONDS: Final = 1.0  # between two looks at the lag
-
-Due = Sequence[tuple[TopicPartition, Moved]]
 
 
 class Feeds(Protocol):
@@ -85,8 +83,7 @@ class Repartition:
         self._next: dict[TopicPartition, int] = {}  # what comes after the last record that was read
         self._clocks: dict[TopicPartition, PartitionClock] = {}
         self._runs: dict[TopicPartition, int] = {}
-        self._waited: dict[TopicPartition, float] = {}  # seconds, since it gave something
-        self._polled_at = self._around.monotonic()
+        self._patience = Patience(STUCK_SECONDS, POLL_SECONDS_MAX, self._around.monotonic())
         self._every: frozenset[TopicPartition] | None = None  # partition of the input; None: to be asked for
         self._homes = 0  # partitions of the topic that is written
 
@@ -162,7 +159,7 @@ class Repartition:
     def _forget(self, partition: TopicPartition) -> None:
         self._abreast.forget(partition)
         self._paused.discard(partition)
-        for known in (self._next, self._clocks, self._runs, self._waited):
+        for known in (self._next, self._clocks, self._runs):
             known.pop(partition, None)
 
     def _seek(self, source: Source) -> None:
@@ -222,34 +219,28 @@ class Repartition:
 
     def _ended(self, source: Source) -> set[TopicPartition]:
         """Return the partitions of which nothing more is there at present, or that are not waited for any longer."""
-        lag, now = source.lag(), self._around.monotonic()
-        seconds, self._polled_at = min(now - self._polled_at, POLL_SECONDS_MAX), now
+        lag = source.lag()
         ended = {partition for partition in self._owned if lag.get(partition) == 0}
-        for partition in self._owned:
-            is_awaited = not (partition in ended or partition in self._seeking or self._abreast.count(partition))
-            self._waited[partition] = self._waited.get(partition, 0.0) + seconds if is_awaited else 0.0
-        return ended | {partition for partition, waited in self._waited.items() if waited > STUCK_SECONDS}
+        awaited = {each for each in self._owned - ended - self._seeking if not self._abreast.count(each)}
+        return ended | self._patience.lost_with(awaited, self._around.monotonic())
 
     def _commit(self, due: Due, source: Source, started: float) -> bool:
         """Write what is due and move the offsets, or neither; return whether it was done."""
         self._check_runs(due)
-        by_home: dict[int, list[Reading]] = {}
-        for _, moved in due:
-            for home, reading in moved.readings:
-                by_home.setdefault(home, []).append(reading)
-        topic = self._settings.topic
-        outgoing = [Outgoing(topic, home, None, value) for home, each in by_home.items() for value in packed(each)]
-        rejected = self._dead_letters(due, outgoing)
-        offsets = {partition: moved.offset + 1 for partition, moved in due}
+        told = self._settings
+        made = rewritten(due, told.topic, told.dead_letters_topic, told.dead_letter_bytes_max)
         try:
-            self._around.writer.commit(outgoing, offsets, source.membership())
+            self._around.writer.commit(made.outgoing, made.offsets, source.membership())
         except TransactionFailed as error:
             self._begin_again(source, str(error))
             return False
-        self._topic_ids.update((partition, self._begun[partition]) for partition in offsets)
-        seconds = self._around.monotonic() - started
-        self._around.note(events.Repartitioned(len(due), sum(map(len, by_home.values())), seconds))
-        self._tell(due, rejected)
+        self._topic_ids.update((partition, self._begun[partition]) for partition in made.offsets)
+        note, seconds = self._around.note, self._around.monotonic() - started
+        note(events.Repartitioned(len(due), made.readings, seconds))
+        if made.rejected:
+            note(events.RecordsRejected(tuple(made.rejected)))
+        for topic, count in made.unselected.items():
+            note(events.PointsUnselected(topic, count))
         return True
 
     def _check_runs(self, due: Due) -> None:
@@ -260,18 +251,6 @@ class Repartition:
             if 0 < limit <= run:
                 raise InputUnusable(_unusable(partition, moved, run))
 
-    def _dead_letters(self, due: Due, outgoing: list[Outgoing]) -> list[Rejected]:
-        """Append the dead letters of what is due, and return what they tell of."""
-        found, told = list[Rejected](), self._settings
-        for partition, moved in due:
-            if moved.problem is not None and moved.record is not None:
-                found.append(Rejected(*partition, moved.offset, *moved.problem))
-                letters = codec.dead_letters(
-                    told.dead_letters_topic, found[-1:], [moved.record], told.dead_letter_bytes_max
-                )
-                outgoing.extend(letters)
-        return found
-
     def _begin_again(self, source: Source, why: str) -> None:
         """Go back to where the last transaction ended: nobody knows whether this one did."""
         self._writer_open = False
@@ -280,16 +259,6 @@ class Repartition:
             source.pause(partition)
             self._forget(partition)
         self._seeking = set(self._owned)
-
-    def _tell(self, due: Due, rejected: Sequence[Rejected]) -> None:
-        unselected: dict[str, int] = {}
-        for (topic, _), moved in due:
-            if moved.unselected:
-                unselected[topic] = unselected.get(topic, 0) + moved.unselected
-        if rejected:
-            self._around.note(events.RecordsRejected(tuple(rejected)))
-        for topic, count in unselected.items():
-            self._around.note(events.PointsUnselected(topic, count))
 
     def _fit(self, records: int, seconds: float) -> None:
         """Settle how much is polled at once: more where much is taken, less where it takes too long."""

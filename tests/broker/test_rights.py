@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from daemon import assembly, covered
+from daemon import assembly, covered, first_stage
 from daemon.commands.train import TrainArguments, train
 from daemon.config import Config, loads
 from daemon.errors import ConfigError
@@ -136,7 +136,7 @@ class Member:
         """Do what the first stage does."""
         with (
             closing(self.door.source(self.config.input.topics)) as source,
-            closing(self.door.writer(f"{assembly.identity(self.config)}{assembly.FIRST_STAGE}")) as writer,
+            closing(self.door.writer(first_stage.identity(self.config))) as writer,
         ):
             self._take_part(source)
             writer.open()
