@@ -100,18 +100,13 @@ class Abreast(Generic[T]):
 
 
 class Patience:
-    """Counts for how long partitions that have more gave nothing, by the time that polls may take.
+    """Counts for how long partitions gave nothing, by the time that was spent on asking them."""
 
-    Whatever else is done meanwhile is no waiting: one poll counts for `poll_seconds_max` at most.
-    """
-
-    def __init__(self, seconds_max: float, poll_seconds_max: float, now: float) -> None:
-        self._seconds_max, self._poll_seconds_max = seconds_max, poll_seconds_max
-        self._polled_at = now
+    def __init__(self, seconds_max: float) -> None:
+        self._seconds_max = seconds_max
         self._waited: dict[TopicPartition, float] = {}
 
-    def lost_with(self, awaited: AbstractSet[TopicPartition], now: float) -> set[TopicPartition]:
-        """Return those of the partitions that are awaited, one poll later, for which it has been too long."""
-        seconds, self._polled_at = min(now - self._polled_at, self._poll_seconds_max), now
+    def lost_with(self, awaited: AbstractSet[TopicPartition], seconds: float) -> set[TopicPartition]:
+        """Return those that are still awaited, after so many seconds more, for which it has been too long by now."""
         self._waited = {partition: self._waited.get(partition, 0.0) + seconds for partition in awaited}
-        return {partition for partition, waited in self._waited.items() if waited > self._seconds_max}
+        return {partition for partition, waited in self._waited.items() if waited >= self._seconds_max}

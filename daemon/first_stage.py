@@ -64,5 +64,6 @@ def settings(config: Config) -> RepartitionSettings:
         bytes_max=told.turn_bytes_max,
         seconds=told.turn_seconds,
         poll_seconds=assembly.poll_seconds(config),
+        wait_seconds=told.repartition_wait_seconds,
         rejected_run_max=told.rejected_run_max,
     )

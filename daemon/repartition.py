@@ -22,8 +22,8 @@ from daemon.types import Polled, TopicPartition
 
 RECORDS_LITTLE: Final = 500  # of a turn, where there is no lag
 HELD_BYTES_MAX: Final = 32 * 1024 * 1024  # of all partitions together; one that holds more than its part is paused
+POLL_SECONDS_MAX: Final = 0.1  # that one poll counts for, however long it is since the last: no single one is believed
 STUCK_SECONDS: Final = 5.0  # of polls: a partition that has more, and gives nothing for so long, is not waited for
-POLL_SECONDS_MAX: Final = 0.5  # that one poll counts for in this, whatever was done besides
 LOOK_SECONDS: Final = 1.0  # between two looks at the lag
 
 
@@ -44,6 +44,7 @@ class RepartitionSettings:
     bytes_max: int  # of the records of a turn
     seconds: float  # that a turn should last where there is lag
     poll_seconds: float
+    wait_seconds: float  # for partitions that are at their end
     rejected_run_max: int = 0  # so many unusable records in a row end the process; 0: none do
     held_bytes_max: int = HELD_BYTES_MAX
 
@@ -71,6 +72,7 @@ class Repartition:
         self._writer_open = False
         self._records = min(RECORDS_LITTLE, settings.records_max)  # that are polled at once
         self._looked_at = -LOOK_SECONDS
+        self._polled_at = around.monotonic()
         self._topic_ids: dict[TopicPartition, str] = {}  # of the topic that the committed offset is of
         self._begun: dict[TopicPartition, str] = {}  # of the topic that is read
         self._forget_all()
@@ -83,7 +85,7 @@ class Repartition:
         self._next: dict[TopicPartition, int] = {}  # what comes after the last record that was read
         self._clocks: dict[TopicPartition, PartitionClock] = {}
         self._runs: dict[TopicPartition, int] = {}
-        self._patience = Patience(STUCK_SECONDS, POLL_SECONDS_MAX, self._around.monotonic())
+        self._quiet, self._stuck = Patience(self._settings.wait_seconds), Patience(STUCK_SECONDS)
         self._every: frozenset[TopicPartition] | None = None  # partition of the input; None: to be asked for
         self._homes = 0  # partitions of the topic that is written
 
@@ -129,10 +131,14 @@ class Repartition:
             self._around.writer.open()
             self._writer_open = True
         polled = source.poll(self._records, self._settings.poll_seconds)
+        polled_at = self._around.monotonic()
+        waited, self._polled_at = min(polled_at - self._polled_at, POLL_SECONDS_MAX), polled_at
+        # else the client may hold records of partitions whose lag it does not know yet
+        has_all = sum(map(len, polled.records.values())) < self._records
         self._follow(polled)
         self._hold(polled, source)
         self._seek(source)
-        due = self._due(source)
+        due = self._due(source, waited if has_all else None)
         if due and self._commit(due, source, started):
             self._fit(len(due), self._around.monotonic() - started)
         self._resume(source)
@@ -205,8 +211,8 @@ class Repartition:
     def _share_bytes(self) -> float:
         return self._settings.held_bytes_max / max(len(self._owned), 1)
 
-    def _due(self, source: Source) -> Due:
-        """Return what may be written now, in order. Raises BrokerUnavailable."""
+    def _due(self, source: Source, waited: float | None) -> Due:
+        """Return what may be written now, in order, after so many seconds' waiting. Raises BrokerUnavailable."""
         if self._every is None:
             self._every = frozenset(
                 TopicPartition(topic, number)
@@ -215,14 +221,21 @@ class Repartition:
             )
         if self._owned != self._every:
             return []
-        return self._abreast.take(self._every, self._ended(source), Most(2 * self._records, self._settings.bytes_max))
+        return self._abreast.take(
+            self._every, self._ended(source, waited), Most(2 * self._records, self._settings.bytes_max)
+        )
 
-    def _ended(self, source: Source) -> set[TopicPartition]:
-        """Return the partitions of which nothing more is there at present, or that are not waited for any longer."""
+    def _ended(self, source: Source, waited: float | None) -> set[TopicPartition]:
+        """Return the partitions of which nothing more is there, and for a while was not: these are not waited for.
+
+        What was not waited for (None) may be with the client already.
+        """
         lag = source.lag()
-        ended = {partition for partition in self._owned if lag.get(partition) == 0}
-        awaited = {each for each in self._owned - ended - self._seeking if not self._abreast.count(each)}
-        return ended | self._patience.lost_with(awaited, self._around.monotonic())
+        empty = {partition for partition in self._owned if not self._abreast.count(partition)}
+        at_end = {partition for partition in self._owned if lag.get(partition) == 0}
+        awaited = set[TopicPartition]() if waited is None or not len(self._abreast) else empty - self._seeking
+        seconds = waited or 0.0
+        return self._quiet.lost_with(awaited & at_end, seconds) | self._stuck.lost_with(awaited - at_end, seconds)
 
     def _commit(self, due: Due, source: Source, started: float) -> bool:
         """Write what is due and move the offsets, or neither; return whether it was done."""

@@ -138,6 +138,9 @@ class InputConfig(FeedConfig):
     repartition: bool = False
     """For records without a key, or of many streams: all of them are written anew first, each reading to the partition
     where its stream lives, exactly once and in order, and scored from there."""
+    repartition_wait_seconds: float = Field(default=0.2, ge=0, le=300)
+    """How long a reading waits for older ones of partitions that are at their end; those that come later still count as
+    late. More where producers write to their partitions at different times."""
     repartition_topic: Topic = "longwatch-input"
     """The topic that they are written to; made with as many partitions as the widest input topic, and then left so."""
 

@@ -23,7 +23,7 @@ from tests.e2e.process import Daemon, Follower, Scores, settings
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
 
 TICKS = 450
-KILLS = (700, 3200)  # once so many samples are scored, and a moment later
+KILLED_AT = 1500  # samples; and once more, as soon as it has begun again
 DELAY_SECONDS_MAX = 0.3
 TOLERANCE = 1e-6
 
@@ -72,6 +72,12 @@ class Run:
         """Wait until so many samples are scored."""
         self.daemon.until(lambda: self.scores.reach(samples), f"{samples} samples are scored")
 
+    def restart(self, rng: random.Random) -> None:
+        """Kill the daemon in a moment, and start it again."""
+        threading.Event().wait(rng.uniform(0, DELAY_SECONDS_MAX))
+        self.daemon.kill()
+        self.daemon.start()
+
     def finish(self) -> tuple[Told, dict[tuple[str, int], float], list[verdict.Change]]:
         """Stop the daemon, and return what it told: samples, scores and alerts, these without their place."""
         assert self.daemon.stop() == 0
@@ -93,7 +99,7 @@ def test_a_killed_daemon_scores_a_keyless_input_once_and_raises_the_alerts_of_a_
 ) -> None:
     seed = int(os.environ.get("LONGWATCH_TEST_SEED") or random.SystemRandom().randrange(10**6))
     sys.stdout.write(f"LONGWATCH_TEST_SEED={seed}\n")
-    rng, pause = random.Random(seed), threading.Event()
+    rng = random.Random(seed)
     calm = Run(kafka_bootstrap, f"{topic_prefix}calm-", tmp_path / "calm")
     killed = Run(kafka_bootstrap, f"{topic_prefix}killed-", tmp_path / "killed", repartition=True, records_max=150)
     given = keyed(f"{calm.prefix}metrics")
@@ -102,13 +108,12 @@ def test_a_killed_daemon_scores_a_keyless_input_once_and_raises_the_alerts_of_a_
         killed.door.publish(keyless(given, f"{killed.prefix}metrics"))
         calm.daemon.start()
         killed.daemon.start()
-        for samples in KILLS:
-            killed.reach(samples)
-            pause.wait(rng.uniform(0, DELAY_SECONDS_MAX))
-            killed.daemon.kill()
-            killed.daemon.start()
-        for run in (killed, calm):
-            run.reach(len(given))
+        killed.reach(KILLED_AT)
+        killed.restart(rng)
+        killed.daemon.until(lambda: bool(killed.daemon.said("repartition_begun")), "it has begun again")
+        killed.restart(rng)
+        killed.reach(len(given))
+        calm.reach(len(given))
         assert killed.daemon.metric("longwatch_repartitioning") == 1
         assert killed.daemon.metric("longwatch_repartitioned_readings_total") > 0
         lag = {"topic": f"{killed.prefix}metrics"}

@@ -101,7 +101,7 @@ class TwoStages(Process):
             wall_clock=lambda: world.wall_ms / 1000.0,
         )
         settings = RepartitionSettings(
-            "metrics", "dead", 100, records_max=20, bytes_max=3000, seconds=0.5, poll_seconds=0.05
+            "metrics", "dead", 100, records_max=20, bytes_max=3000, seconds=0.5, poll_seconds=0.05, wait_seconds=0.2
         )
         self.first = Repartition(settings, around, ["raw"])
 
