@@ -75,7 +75,7 @@ lock: $(STAMP) ## resolve requirements/*.txt anew from pyproject.toml; UPGRADE=1
 docs: $(STAMP) ## write the generated pages and config/schema.json anew
 	$(BIN)/python -m daemon.config .
 	$(BIN)/python -c 'import pathlib, daemon.formats as f, daemon.formats.page as p; pathlib.Path("docs/formats.md").write_text(p.page(f.FORMATS.values()), "utf-8")'
-	$(BIN)/python -c 'import pathlib, daemon.metrics as m; pathlib.Path("docs/metrics.md").write_text(m.reference(), "utf-8")'
+	$(BIN)/python -c 'import pathlib, daemon.metrics_page as m; pathlib.Path("docs/metrics.md").write_text(m.reference(), "utf-8")'
 
 accuracy: $(STAMP) ## every detector over the public corpora in DATA=DIR; ARGS="--only nab --seeds 1 ..." (benchmarks/README.md)
 	@[ -n "$(DATA)" ] || { echo "make accuracy DATA=DIR: name a directory with nab, asd, smd and skab, or some of them" >&2; exit 2; }

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon import assembly, events
+from daemon import assembly, events, first_stage
 from daemon.allocator import collect_seldom, keep_freed_memory
 from daemon.config import Config
 from daemon.discovery import Discovery
@@ -91,7 +91,7 @@ def _composed(
     models = ModelStore(broker, config.outputs.models.topic, detectors, telemetry.note)
     around.stack.callback(models.close)
     prepare = functools.partial(assembly.prepare_own_topics, config, broker)
-    discovery = Discovery(config.wanted(), broker, prepare, telemetry.note)
+    discovery = Discovery(config.read_from(), broker, prepare, telemetry.note)
     for action in (discovery.begin, lambda: assembly.prepare_topics(config, broker), models.start):
         if not _until_available(action, telemetry, heart, around.stop):
             return None
@@ -106,19 +106,32 @@ def _composed(
         )
         for each in config.groups
     }
-    source, intake = broker.source(discovery.topics), assembly.intake(config)
+    topics = config.wanted().named if config.input.repartition else discovery.topics
+    source, intake = broker.source(topics), assembly.intake(config)
     restore = RestoreSettings(config.state.topic, assembly.layouts(config), config.state.restore_seconds_max)
     partitions = Partitions(
         Watched(broker, source, intake, models, groups, restore, telemetry.note, time.monotonic, prepare)
     )
-    looked_at = Looked(groups, partitions, source, models, discovery.topics[0], assembly.drift_limits(config))
+    looked_at = Looked(groups, partitions, source, models, topics[0], assembly.drift_limits(config))
     watch = Watch(looked_at, learning, telemetry, heart, time.time)
+    first = None
+    if config.input.repartition:
+        door = first_stage.connected(config)
+        around.stack.callback(door.close)
+        second = (source, partitions)
+        first = first_stage.first_stage(config, (broker, door), second, discovery.topics, telemetry.note)
+        around.stack.callback(first.close)
 
     def after_turn(now: float) -> None:
         watch.after_turn(now)
         if discovery.again(now, config.input.discover_seconds):
-            source.read(discovery.topics)
-            watch.lead(discovery.topics[0])
+            if first is None:
+                source.read(discovery.topics)
+                watch.lead(discovery.topics[0])
+            else:
+                first.read(discovery.topics)
+        if first is not None:
+            first.turn()
         around.inquiries.answer(partitions)
 
     writer = broker.writer(assembly.identity(config))

@@ -12,10 +12,12 @@ from daemon.config import Config, FeedConfig, GroupConfig
 from daemon.engine import layout
 from daemon.errors import BrokerUnavailable, ConfigError
 from daemon.formats import FieldPaths, Format, Options, decoder
+from daemon.formats.packed import PackedFormat
 from daemon.formats.point import Kind
+from daemon.homes import Homes
 from daemon.inflow import TurnLimits
 from daemon.intake import Intake, Limits
-from daemon.intakes import Intakes
+from daemon.intakes import ByTopic, Intakes
 from daemon.kafka import ConnectionSettings, broker_class, check_codecs
 from daemon.kafka.client import Security
 from daemon.labelling import Labelling, Labels
@@ -35,6 +37,8 @@ STATE_MESSAGE_BYTES_MAX = 16_000_000
 READING_SECONDS_MAX = 1800.0  # what a training child may take for all but the training
 OUTPUT_BYTES_MAX = 1_000_000  # of an alert, and of a record of scores: what a broker takes by default
 LETTER_HEAD_BYTES_MAX = 16_384  # of a dead letter without its value
+ANY_TIME_MS = 2**62  # ahead of whatever
+STAGES_POLL_SECONDS = 0.05  # each of two stages waits for its input while the other one's may come
 LARGE_MESSAGES = {"max.message.bytes": str(STATE_MESSAGE_BYTES_MAX)}
 
 
@@ -123,22 +127,58 @@ def layouts(config: Config) -> dict[str, GroupLayout]:
 
 def intake(config: Config) -> Intakes:
     """Return what turns records into samples, topic by topic."""
+    if config.input.repartition:
+        return Intakes([(config.wanted(), _second_intake(config))])
     return Intakes([(Wanted.of(feed.topics), _intake(config, feed)) for feed in config.input.every_feed()])
 
 
+def homes(config: Config) -> ByTopic[Homes]:
+    """Return what finds the home of every reading, topic by topic, for the first stage of a repartitioned input."""
+    return ByTopic([(Wanted.of(feed.topics), _homes(config, feed)) for feed in config.input.every_feed()])
+
+
 def topics(config: Config, broker: Broker) -> tuple[str, ...]:
-    """Return the topics that are read, as the cluster stands now. Raises BrokerUnavailable."""
-    wanted = config.wanted()
+    """Return the topics that are scored, as the cluster stands now. Raises BrokerUnavailable."""
+    return _among(config.wanted(), broker)
+
+
+def _among(wanted: Wanted, broker: Broker) -> tuple[str, ...]:
     return wanted.among(broker.topics()) if wanted.patterns else wanted.named
 
 
 def _intake(config: Config, feed: FeedConfig) -> Intake:
-    limits = Limits(config.input.record_bytes_max, int(config.input.future_seconds_max * 1000))
+    labels = _labels(config, feed.labels)
+    return Intake(_format(feed), _selections(config), _limits(config), _kinds(config, feed), labels, recipes(config))
+
+
+def _second_intake(config: Config) -> Intake:
+    """Return what takes points as the first stage wrote them: it has refused what is refused, and added the labels."""
+    limits = Limits(STATE_MESSAGE_BYTES_MAX, ANY_TIME_MS)
+    kinds = _kinds(config, config.input.every_feed()[0])  # all feeds tell the same
+    return Intake(PackedFormat(), _selections(config), limits, kinds, _labels(config, {}), recipes(config))
+
+
+def _homes(config: Config, feed: FeedConfig) -> Homes:
+    labels = _labels(config, feed.labels)
+    return Homes(_format(feed), _selections(config), _limits(config), labels, recipes(config))
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(config.input.record_bytes_max, int(config.input.future_seconds_max * 1000))
+
+
+def _kinds(config: Config, feed: FeedConfig) -> dict[str, Kind]:
     told = {each.name: feed.values if each.values == "auto" else each.values for each in config.groups}
-    kinds: dict[str, Kind] = {name: kind for name, kind in told.items() if kind != "auto"}
+    return {name: kind for name, kind in told.items() if kind != "auto"}
+
+
+def _labels(config: Config, always: Mapping[str, str]) -> Labels:
     keys = {each.name: Labelling(dict(each.rename), tuple(each.by), tuple(each.drop)) for each in config.groups}
-    selections = [Selection(each) for each in config.groups]
-    return Intake(_format(feed), selections, limits, kinds, Labels(dict(feed.labels), keys), recipes(config))
+    return Labels(dict(always), keys)
+
+
+def _selections(config: Config) -> list[Selection]:
+    return [Selection(each) for each in config.groups]
 
 
 def recipes(config: Config) -> dict[str, Recipe]:
@@ -167,7 +207,7 @@ class Selection:
 
 def prepare_topics(config: Config, broker: Broker) -> None:
     """Create or check every topic that the daemon writes. Raises BrokerUnavailable, TopicMismatch."""
-    missing = [topic for topic in config.wanted().named if broker.partitions(topic) is None]
+    missing = [topic for topic in config.read_from().named if broker.partitions(topic) is None]
     if missing:
         raise BrokerUnavailable(f"input topic {', '.join(missing)} does not exist yet: waiting for it")
     prepare_own_topics(config, broker)
@@ -180,8 +220,12 @@ def prepare_own_topics(config: Config, broker: Broker) -> None:
     partitions would change the order, so that they stay as wide as they were made.
     Raises BrokerUnavailable, TopicMismatch.
     """
-    widest = max((broker.partitions(topic) or 1 for topic in topics(config, broker)), default=1)
-    outputs = config.outputs
+    outputs, widest = config.outputs, _widest(config.read_from(), broker)
+    if config.input.repartition:
+        # readings go by their stream, which in other partitions would begin anew: it stays as wide as it was made
+        widest = broker.partitions(config.input.repartition_topic) or widest
+        between = TopicSpec(config.input.repartition_topic, widest, compacted=False, config=LARGE_MESSAGES)
+        broker.ensure(between)
     state = {**LARGE_MESSAGES, "min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"}
     broker.ensure(TopicSpec(config.state.topic, widest, compacted=True, config=state, growable=True))
     prepare_models_topic(config, broker)
@@ -195,6 +239,10 @@ def prepare_own_topics(config: Config, broker: Broker) -> None:
         broker.ensure(TopicSpec(outputs.scores.topic, widest, compacted=False, config=scores, growable=True))
 
 
+def _widest(wanted: Wanted, broker: Broker) -> int:
+    return max((broker.partitions(topic) or 1 for topic in _among(wanted, broker)), default=1)
+
+
 def prepare_models_topic(config: Config, broker: Broker) -> None:
     """Create or check the topic of models. Raises BrokerUnavailable, TopicMismatch."""
     broker.ensure(TopicSpec(config.outputs.models.topic, 1, compacted=True, config=LARGE_MESSAGES))
@@ -204,7 +252,7 @@ def loop_settings(config: Config) -> LoopSettings:
     """Return what the loop needs of the configuration."""
     scores, told = config.outputs.scores, config.input
     return LoopSettings(
-        limits=TurnLimits(told.records_max, told.turn_bytes_max, told.turn_seconds, told.poll_seconds),
+        limits=TurnLimits(told.records_max, told.turn_bytes_max, told.turn_seconds, poll_seconds(config)),
         flush_seconds=config.state.flush_seconds,
         state_topic=config.state.topic,
         alerts_topic=config.outputs.alerts.topic,
@@ -215,6 +263,12 @@ def loop_settings(config: Config) -> LoopSettings:
         layouts=layouts(config),
         rejected_run_max=config.input.rejected_run_max,
     )
+
+
+def poll_seconds(config: Config) -> float:
+    """Return how long a turn waits for its input: not long where that of another stage may come."""
+    told = config.input
+    return min(told.poll_seconds, STAGES_POLL_SECONDS) if told.repartition else told.poll_seconds
 
 
 def schedules(config: Config) -> dict[str, Schedule]:

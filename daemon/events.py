@@ -263,6 +263,29 @@ class Inquired:
 
 
 @dataclass(frozen=True, slots=True)
+class Repartitioning:
+    """This member began, or ceased, to write the input anew by stream."""
+
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Repartitioned:
+    """Records of the input were written anew by stream, and the transaction was committed."""
+
+    records: int
+    readings: int
+    seconds: float  # from the poll to the commit
+
+
+@dataclass(frozen=True, slots=True)
+class RepartitionFailed:
+    """A transaction of the first stage was aborted, or its outcome is unknown; its partitions are read again."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Readiness:
     """Whether every assigned partition is restored."""
 
@@ -298,5 +321,8 @@ Event = (
     | TrainingFinished
     | BrokerLost
     | Inquired
+    | Repartitioning
+    | Repartitioned
+    | RepartitionFailed
     | Readiness
 )

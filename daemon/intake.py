@@ -23,7 +23,7 @@ from daemon.state import PartitionState
 from daemon.taking import NAN, Taken, Taking
 from daemon.types import Record, TopicPartition
 
-__all__ = ["Intake", "Limits", "Selection", "Taken", "Takes"]
+__all__ = ["Clock", "Intake", "Limits", "Selection", "Taken", "Takes", "decoded"]
 
 ONES = 256  # records that are tried at once
 FEW_POINTS = 16  # in a row; calls for arrays would cost more than they spare
@@ -34,6 +34,12 @@ class Takes(Protocol):
     """Turns the records of partitions into samples of their slabs, as `Intake.take` says."""
 
     def take(self, partition: TopicPartition, records: Sequence[Record], state: PartitionState) -> Taken: ...
+
+
+class Clock(Protocol):
+    """Knows how far a partition's input has come."""
+
+    def ahead(self, record_ms: int, latest_ms: int, future_ms_max: int) -> Malformed | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,22 +169,27 @@ class Intake:
             taking.learn(key, head.fields, route)
 
     def _decode(self, record: Record, taking: Taking) -> Sequence[Point] | Malformed:
-        value = record.value
-        if not value:
-            return Malformed("empty", "the record has no value")
-        if len(value) > self._limits.record_bytes_max:
-            return Malformed("oversized", f"{len(value)} bytes, at most {self._limits.record_bytes_max} are read")
-        found = self._decoder.decode(value)
-        if isinstance(found, Malformed) or not found:
+        return decoded(self._decoder, record, self._limits, taking)
+
+
+def decoded(decoder: Format, record: Record, limits: Limits, clock: Clock) -> Sequence[Point] | Malformed:
+    """Return the points of a record, each with its time, or why the record cannot be used."""
+    value = record.value
+    if not value:
+        return Malformed("empty", "the record has no value")
+    if len(value) > limits.record_bytes_max:
+        return Malformed("oversized", f"{len(value)} bytes, at most {limits.record_bytes_max} are read")
+    found = decoder.decode(value)
+    if isinstance(found, Malformed) or not found:
+        return found
+    times_ms = [point.time_ms for point in found]
+    if NO_TIME in times_ms:
+        found = _timed(found, record.timestamp)
+        if isinstance(found, Malformed):
             return found
         times_ms = [point.time_ms for point in found]
-        if NO_TIME in times_ms:
-            found = _timed(found, record.timestamp)
-            if isinstance(found, Malformed):
-                return found
-            times_ms = [point.time_ms for point in found]
-        latest_ms = times_ms[0] if len(times_ms) == 1 else max(times_ms)
-        return taking.ahead(record.timestamp, latest_ms, self._limits.future_ms_max) or found
+    latest_ms = times_ms[0] if len(times_ms) == 1 else max(times_ms)
+    return clock.ahead(record.timestamp, latest_ms, limits.future_ms_max) or found
 
 
 def _timed(points: Sequence[Point], record_ms: int) -> Sequence[Point] | Malformed:

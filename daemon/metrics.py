@@ -35,7 +35,7 @@ class Metrics(Enum):
         "counter",
         "longwatch_streams_spread_total",
         "Streams seen on a second partition of their topic by this member (1000 new ones a turn are looked at). Their "
-        "producer sends no key: give it one, or each partition scores a part of the stream.",
+        "producer sends no key: give it one, or set input.repartition, or each partition scores a part of the stream.",
         ("topic", "group"),
     )
     SAMPLES = Declared(
@@ -56,7 +56,7 @@ class Metrics(Enum):
         "histogram",
         "longwatch_turn_seconds",
         "Time of a turn by phase. A slow commit points to the broker, a slow step to too little CPU; a slow poll "
-        "only means that little arrives.",
+        "only means that little arrives. `repartition` is all of a turn of the first stage, with input.repartition.",
         ("phase",),
         _SECONDS,
     )
@@ -348,6 +348,24 @@ class Metrics(Enum):
         "`refused`: too many were waiting at once.",
         ("outcome",),
     )
+    REPARTITIONING = Declared(
+        "gauge",
+        "longwatch_repartitioning",
+        "1 on the member that writes the input anew by stream, with input.repartition; the others take over when it "
+        "is gone. All 0 for longer than kafka.session_timeout_seconds: nobody owns the first partition of "
+        "input.repartition_topic, see longwatch_partitions.",
+    )
+    REPARTITIONED_RECORDS = Declared(
+        "counter",
+        "longwatch_repartitioned_records_total",
+        "Records of the input that were written anew by stream, in committed transactions. If it stands still while "
+        "producers write, look at longwatch_lag_records of the input's topics.",
+    )
+    REPARTITIONED_READINGS = Declared(
+        "counter",
+        "longwatch_repartitioned_readings_total",
+        "Readings in those records. Far more of them than records: the producer packs many streams into one.",
+    )
     WORKER_UP = Declared(
         "gauge",
         "longwatch_worker_up",
@@ -368,25 +386,3 @@ class Metrics(Enum):
         "they would have said.",
         ("event",),
     )
-
-
-def reference() -> str:
-    """Return the page that explains every metric, in Markdown (docs/metrics.md)."""
-    return _PREFACE + "".join(_row(one.declared) for one in Metrics)
-
-
-_PREFACE = """\
-# Metrics
-
-Generated from the table in `daemon/metrics.py`; a test keeps this page fresh. The daemon serves them on `/metrics`,
-together with `process_*` (CPU, memory, open files, start time). No metric has a label per stream, so the number of
-series does not grow with the number of streams.
-
-| metric | kind | labels | what it means, and what to do |
-|---|---|---|---|
-"""
-
-
-def _row(declared: Declared) -> str:
-    labels = ", ".join(f"`{label}`" for label in declared.labels)
-    return f"| `{declared.name}` | {declared.kind} | {labels} | {declared.help} |\n"

@@ -56,6 +56,10 @@ class Partitions:
         """How many partitions are on their way."""
         return len(self._restoring)
 
+    def holds(self, partition: TopicPartition) -> bool:
+        """Return whether a partition is ours, restored or on its way."""
+        return partition in self.states or partition in self._restoring
+
     def follow(self, polled: Polled) -> None:
         """Drop what went to another member, begin to restore what came."""
         for partition in sorted(polled.revoked):

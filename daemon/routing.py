@@ -16,6 +16,7 @@ CACHED_STREAMS_MAX = 500_000
 STREAM_CHARS_MAX = 4096  # of a stream's name, which stands in pages, scores and alerts
 SEPARATOR = "\x00"
 FIELD = "field"  # the label that tells the fields of a record apart
+EXPORTED = "exported_"  # what one of that name that a record has by itself is called then
 
 Begins = Mapping[str, Sequence[float]]  # what the row of a new stream begins with
 Shape = str | tuple[str, ...]
@@ -74,6 +75,23 @@ class Routes:
         if any(len(key) > STREAM_CHARS_MAX for _, key, *_ in found):
             return Malformed("oversized", f"the name of a stream has more than {STREAM_CHARS_MAX} characters")
         return found
+
+    def home(self, point: Point) -> str | Malformed | None:
+        """Return what all points that feed a stream of this one have in common; None when nobody takes the point.
+
+        That is the group with the stream's name. Where each field is a stream of its own it is the same for all of
+        them: they stay together, whichever of them a record has.
+        """
+        route = self.found(point)
+        if isinstance(route, Malformed) or not route:
+            return route if isinstance(route, Malformed) else None
+        name, key, *_ = route[0]
+        group = next(each for each in self._groups if each.name == name)
+        if not group.channels and self._recipes.of(name) is None:
+            labels = self._labels.of_a_stream(name, self._labels.with_those_of_all(point.labels))
+            key = stream_key(point.name, {label: value for label, value in labels.items() if not _is_field(label)})
+        self._recipes.forget([(name, key)])  # who only asks for the way tells nobody
+        return f"{name}{SEPARATOR}{key}"
 
     def _found(self, point: Point) -> Route:
         labels = self._labels.with_those_of_all(point.labels)
@@ -148,11 +166,16 @@ def _shape(point: Point) -> Shape:
     return shape if shape.count(SEPARATOR) == len(parts) - 1 else parts
 
 
+def _is_field(label: str) -> bool:
+    """Return whether a label may tell a field, or is what became of one that did."""
+    return label.endswith(FIELD) and not label.removesuffix(FIELD).replace(EXPORTED, "")
+
+
 def _field_labels(labels: Mapping[str, str], name: str) -> Mapping[str, str]:
     """Return the labels of the stream of one field; a label of that very name is kept under another one."""
     if name == "value":
         return labels
     kept = FIELD
     while kept in labels:
-        kept = f"exported_{kept}"
+        kept = f"{EXPORTED}{kept}"
     return {**{kept if label == FIELD else label: value for label, value in labels.items()}, FIELD: name}

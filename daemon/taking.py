@@ -57,6 +57,28 @@ def _are_missing(values: Sequence[float]) -> bool:
     return True
 
 
+def far_ahead(
+    record_ms: int, latest_ms: int, known_ms: tuple[int, int], future_ms_max: int
+) -> tuple[Malformed | None, int]:
+    """Return what is wrong when a record's newest event time lies too far in the future, and what is remembered of it.
+
+    A record's own time says what was the future then. Without one, the first record that is far ahead of all before
+    it is refused, and one that comes next and agrees with it is believed: a gap in the input ends so, too. `known_ms`
+    is the watermark, and what this function said to remember of the record before.
+    """
+    watermark_ms, before_ms = known_ms
+    if record_ms > 0:
+        ahead_ms = latest_ms - record_ms
+        told = f"{ahead_ms} ms ahead of the record's own time"
+        return (Malformed("bad_timestamp", told) if ahead_ms > future_ms_max else None), before_ms
+    ahead_ms = latest_ms - watermark_ms
+    agreed = abs(latest_ms - before_ms) <= future_ms_max
+    if watermark_ms <= 0 or ahead_ms <= future_ms_max or agreed:
+        return None, 0
+    told = f"{ahead_ms} ms ahead of all records before, and the record has no own time"
+    return Malformed("bad_timestamp", told), latest_ms
+
+
 class Taking:
     """What one take has found so far; all of it is asked for by `taken`."""
 
@@ -82,22 +104,9 @@ class Taking:
             self._rejected.append(Rejected(*self._partition, record.offset, *problem))
 
     def ahead(self, record_ms: int, latest_ms: int, future_ms_max: int) -> Malformed | None:
-        """Return what is wrong when a record's newest event time lies too far in the future.
-
-        A record's own time says what was the future then. Without one, the first record that is far ahead of all before
-        it is refused, and one that comes next and agrees with it is believed: a gap in the input ends so, too.
-        """
-        if record_ms > 0:
-            ahead_ms = latest_ms - record_ms
-            told = f"{ahead_ms} ms ahead of the record's own time"
-            return Malformed("bad_timestamp", told) if ahead_ms > future_ms_max else None
-        ahead_ms = latest_ms - self.watermark_ms
-        agreed = abs(latest_ms - self.ahead_ms) <= future_ms_max
-        if self.watermark_ms <= 0 or ahead_ms <= future_ms_max or agreed:
-            self.ahead_ms = 0
-            return None
-        self.ahead_ms = latest_ms
-        return Malformed("bad_timestamp", f"{ahead_ms} ms ahead of all records before, and the record has no own time")
+        """Return what is wrong when a record's newest event time lies too far in the future, as `far_ahead` says."""
+        problem, self.ahead_ms = far_ahead(record_ms, latest_ms, (self.watermark_ms, self.ahead_ms), future_ms_max)
+        return problem
 
     def place(self, point: Point, offset: int, route: Route | Malformed) -> Malformed | None:
         """Append the point's samples to the columns of their groups; return why one of them finds no place."""

@@ -174,6 +174,8 @@ class Telemetry:
             case events.Inquired():
                 self._numbers.add(Metrics.INQUIRIES, 1, event.outcome)
                 return ()
+            case events.Repartitioning() | events.Repartitioned() | events.RepartitionFailed():
+                return self._repartition(event)
             case events.Readiness():
                 return self._readiness_measured(event)
             case _:
@@ -195,6 +197,23 @@ class Telemetry:
             self._numbers.add(Metrics.WITHHELD, event.withheld.get(group, 0), group)
         fields = {"records": event.records, "samples": event.samples, "seconds": round(sum(phases.values()), 4)}
         yield _Line("debug", "turn_committed", fields)
+
+    def _repartition(
+        self, event: events.Repartitioning | events.Repartitioned | events.RepartitionFailed
+    ) -> Iterable[_Line]:
+        match event:
+            case events.Repartitioning():
+                self._numbers.set(Metrics.REPARTITIONING, event.active)
+                return (_Line("info", "repartition_begun" if event.active else "repartition_ceased"),)
+            case events.Repartitioned():
+                self._numbers.add(Metrics.TRANSACTIONS, 1, "committed")
+                self._numbers.add(Metrics.REPARTITIONED_RECORDS, event.records)
+                self._numbers.add(Metrics.REPARTITIONED_READINGS, event.readings)
+                self._numbers.observe(Metrics.TURN_SECONDS, event.seconds, "repartition")
+                return ()
+            case events.RepartitionFailed():
+                self._numbers.add(Metrics.TRANSACTIONS, 1, "failed")
+                return (_Line("warning", "repartition_failed", {"why": _short(event.why)}),)
 
     def _turn_failed(self, event: events.TurnFailed) -> Iterable[_Line]:
         self._numbers.add(Metrics.TURNS, 1, "failed")

@@ -47,6 +47,8 @@ def _summary(config: Config) -> Iterator[str]:
     yield f"  kafka     {', '.join(kafka.bootstrap_servers)} ({security.protocol}{identity}), group {kafka.group_id}"
     for feed in config.input.every_feed():
         yield f"  input     {', '.join(feed.topics)} ({feed.format})"
+    if config.input.repartition:
+        yield f"  between   {config.input.repartition_topic}, written anew by stream"
     yield from (f"  group     {_described(config.maintained(group))}" for group in config.groups)
     yield f"  state     {config.state.topic}, every {config.state.flush_seconds:g} s"
     outputs = config.outputs
@@ -99,7 +101,7 @@ def _unreachable(config: Config, error: Exception) -> str:
 
 
 def _check_inputs(config: Config, broker: Broker, out: TextIO) -> tuple[int, list[str]]:
-    widest, problems, wanted = 0, [], config.wanted()
+    widest, problems, wanted = 0, [], config.read_from()
     paths = {
         topic: f"input.feeds[{number}].topics[{index}]" if config.input.feeds else f"input.topics[{index}]"
         for number, feed in enumerate(config.input.every_feed())
@@ -125,6 +127,8 @@ def _check_inputs(config: Config, broker: Broker, out: TextIO) -> tuple[int, lis
 
 def _check_own_topics(config: Config, broker: Broker, widest: int, out: TextIO) -> list[str]:
     problems = []
+    if config.input.repartition:
+        widest = broker.partitions(config.input.repartition_topic) or widest
     for path, name, compacted in _own_topics(config):
         count = broker.partitions(name)
         if count is None:
@@ -138,6 +142,8 @@ def _check_own_topics(config: Config, broker: Broker, widest: int, out: TextIO) 
 
 
 def _own_topics(config: Config) -> Iterator[tuple[str, str, bool]]:
+    if config.input.repartition:
+        yield "input.repartition_topic", config.input.repartition_topic, False
     yield "state.topic", config.state.topic, True
     yield "outputs.models.topic", config.outputs.models.topic, True
     yield "outputs.alerts.topic", config.outputs.alerts.topic, False

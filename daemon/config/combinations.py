@@ -25,6 +25,9 @@ _TOPICS: tuple[Path, ...] = (
 )
 
 
+REPARTITIONED: Path = ("input", "repartition_topic")
+
+
 @dataclass(frozen=True, slots=True)
 class _Topic:
     path: Path
@@ -38,6 +41,7 @@ def impossible(source: Source) -> Iterator[Problem]:
     yield from _repeats(source, ("input", "topics"))
     yield from _feeds_beside_a_feed(source)
     yield from _topics_of_two_feeds(source)
+    yield from _feeds_of_unlike_values(source)
     yield from _groups_of_one_name(source)
     yield from _groups_that_get_nothing(source)
     for index in range(_group_count(source)):
@@ -72,7 +76,7 @@ def _topics(source: Source) -> Iterator[_Topic]:
         for index, name in enumerate(names if isinstance(names, list) else []):
             if isinstance(name, str):
                 yield _Topic((*path, "topics", index), name, is_written=inputs is names)
-    for path in _TOPICS:
+    for path in (*_TOPICS, *([REPARTITIONED] if _is_repartitioned(source) else [])):
         found = at(value, path)
         name = at(default, path) if isinstance(found, Missing) else found
         if isinstance(name, str):
@@ -100,6 +104,23 @@ def _topics_of_two_feeds(source: Source) -> Iterator[Problem]:
         if topic.path[:2] == ("input", "feeds") and seen.setdefault(topic.name, topic.path) != topic.path:
             path = topic.path if topic.is_written else topic.path[:-2]
             yield source.problem(path, f"each topic once ({dotted(seen[topic.name])} is {topic.name} too)")
+
+
+def _is_repartitioned(source: Source) -> bool:
+    return at(source.substituted.value, ("input", "repartition")) is True
+
+
+def _feeds_of_unlike_values(source: Source) -> Iterator[Problem]:
+    """Yield a problem for each feed whose values are told otherwise than the first one's: they meet in one topic."""
+    feeds = at(source.substituted.value, ("input", "feeds"))
+    if not _is_repartitioned(source) or not isinstance(feeds, list):
+        return
+    told = [each.get("values", "auto") if isinstance(each, dict) else "auto" for each in feeds[:1000]]
+    for index, values in enumerate(told):
+        if values != told[0]:
+            written = index if values != "auto" else 0
+            text = "the same in every feed with input.repartition, or values in the groups"
+            yield source.problem(("input", "feeds", written, "values"), text)
 
 
 def _repeats(source: Source, path: Path) -> Iterator[Problem]:

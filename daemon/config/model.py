@@ -135,6 +135,14 @@ class InputConfig(FeedConfig):
     """How often is looked for topics that match a pattern and are not read yet."""
     rejected_run_max: int = Field(default=0, ge=0, le=1_000_000_000)
     """So many records of a partition in a row that cannot be used end the daemon; 0: it goes on with dead letters."""
+    repartition: bool = False
+    """For records without a key, or of many streams: all of them are written anew first, each reading to the partition
+    where its stream lives, exactly once and in order, and scored from there."""
+    repartition_wait_seconds: float = Field(default=0.2, ge=0, le=300)
+    """How long a reading waits for older ones of partitions that are at their end; those that come later still count as
+    late. More where producers write to their partitions at different times."""
+    repartition_topic: Topic = "longwatch-input"
+    """The topic that they are written to; made with as many partitions as the widest input topic, and then left so."""
 
     def every_feed(self) -> tuple[FeedConfig, ...]:
         """Return what is said of the topics: the feeds, or the one feed that the section itself is."""
@@ -250,10 +258,18 @@ class Config(Section):
     """Threads that the arithmetic may use; more than one rarely helps models of this size."""
 
     def wanted(self) -> Wanted:
-        """Return which topics are read, and which are our own."""
+        """Return which topics are scored, and which are our own."""
+        return Wanted.of((self.input.repartition_topic,), self._ours()) if self.input.repartition else self.read_from()
+
+    def read_from(self) -> Wanted:
+        """Return which topics the producers write, and which are our own."""
+        return Wanted.of(self.input.every_topic(), self._ours())
+
+    def _ours(self) -> tuple[str, ...]:
         outputs = self.outputs
         written = (outputs.alerts, outputs.scores, outputs.dead_letters, outputs.models)
-        return Wanted.of(self.input.every_topic(), (self.state.topic, *(each.topic for each in written)))
+        between = (self.input.repartition_topic,) if self.input.repartition else ()
+        return (self.state.topic, *(each.topic for each in written), *between)
 
     def maintained(self, group: GroupConfig) -> GroupConfig:
         """Return the group with the windows of all groups before its own."""

@@ -72,7 +72,9 @@ envelope is in the record's headers, so that nothing needs to be unpacked.
 A stream belongs to one partition. Producers that send no key spread it over all of them, and each partition then sees
 a part of it: prometheus-kafka-adapter always does, the OpenTelemetry collector unless
 `partition_metrics_by_resource_attributes` is true, Telegraf unless `routing_tag` names a tag. Longwatch warns of it
-where it sees such a stream twice (`longwatch_streams_spread_total`).
+where it sees such a stream twice (`longwatch_streams_spread_total`). Where the producer cannot be changed, or puts many
+streams into one record, Longwatch [writes the input anew by stream](operating.md#input-without-keys)
+(`input.repartition: true`).
 """
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from daemon import assembly, covered
+from daemon import assembly, covered, first_stage
 from daemon.commands.train import TrainArguments, train
 from daemon.config import Config, loads
 from daemon.errors import ConfigError
@@ -35,8 +35,12 @@ OWN = ("state", "models", "alerts", "scores", "dead-letters")
 
 
 # What the page calls them, and what they are called here.
-NAMES = {"metrics": "metrics", "longwatch": "group", "longwatch-*": "group-*"} | {
-    f"longwatch-{one}": one for one in OWN
+NAMES = {
+    "metrics": "metrics",
+    "longwatch": "group",
+    "longwatch-*": "group-*",
+    "longwatch-repartition": "group-repartition",
+    **{f"longwatch-{one}": one for one in (*OWN, "input")},
 }
 KINDS = {"--topic": "TOPIC", "--group": "GROUP", "--transactional-id": "TRANSACTIONAL_ID"}
 
@@ -83,7 +87,8 @@ def test_with_the_listed_rights_the_daemon_does_all_of_its_work(
 ) -> None:
     metrics = f"{topic_prefix}metrics"
     everything.ensure(TopicSpec(metrics, feed.PARTITIONS, compacted=False))
-    guarded.grant(LIMITED, listed(topic_prefix))
+    between = (f"{topic_prefix}input", f"{topic_prefix}group-repartition")  # without it nobody needs these
+    guarded.grant(LIMITED, [grant for grant in listed(topic_prefix) if grant[2] not in between])
     learnt = group(guard={"value": {"max": 99}}, training={"min_samples": 100, "epochs_max": 1})
     everything.publish([*feed.plain(metrics, 0, 150), feed.record(metrics, 0, 150, 1000.0)])
     everything.publish([Outgoing(metrics, 0, b"k", b"no JSON")])
@@ -119,12 +124,24 @@ class Member:
     """What the daemon does with the broker, step by step."""
 
     broker: KafkaBroker
+    door: KafkaBroker  # of the first stage of a repartitioned input
     config: Config
     prefix: str
 
     def prepare(self) -> None:
         """Create or check the topics."""
         assembly.prepare_topics(self.config, self.broker)
+
+    def write_anew(self) -> None:
+        """Do what the first stage does."""
+        with (
+            closing(self.door.source(self.config.input.topics)) as source,
+            closing(self.door.writer(first_stage.identity(self.config))) as writer,
+        ):
+            self._take_part(source)
+            writer.open()
+            records = [Outgoing(f"{self.prefix}input", 0, None, b"v")]
+            writer.commit(records, {TopicPartition(f"{self.prefix}metrics", 0): 0}, source.membership())
 
     def join(self) -> None:
         """Become a member of the group, and read."""
@@ -144,6 +161,10 @@ class Member:
     def restore(self) -> None:
         """Read the state."""
         self._read("state")
+
+    def read_again(self) -> None:
+        """Read what the first stage wrote."""
+        self._read("input")
 
     def look(self) -> None:
         """Read the models."""
@@ -200,8 +221,16 @@ MISSED: dict[str, tuple[Grant, str | None, Callable[[Member], object], str]] = {
             Member.prepare,
             f"DescribeConfigs on topic {name}",
         )
-        for name in ("state", "models", "alerts")
+        for name in ("state", "models", "alerts", "input")
     },
+    "to join the first stage's group": (
+        ("READ", "GROUP", "group-repartition"),
+        None,
+        Member.write_anew,
+        "Read on group group-repartition",
+    ),
+    "to write the input anew": (("WRITE", "TOPIC", "input"), "DESCRIBE", Member.write_anew, "Write on topic input"),
+    "to read it again": (("READ", "TOPIC", "input"), None, Member.read_again, "Read on topic input"),
     "to create a topic": (("CREATE", "TOPIC", "fresh"), "WRITE", Member.grow, "Create on topic fresh"),
 }
 
@@ -210,7 +239,9 @@ MISSED: dict[str, tuple[Grant, str | None, Callable[[Member], object], str]] = {
 def member(guarded: Guarded) -> Iterator[Member]:
     """A member whose topics exist and who has every right that is listed."""
     prefix = f"{uuid.uuid4().hex[:10]}-"
-    config = loads(json.dumps(settings("127.0.0.1:1", prefix)), "settings", {})
+    told = settings("127.0.0.1:1", prefix)
+    told["input"] |= {"repartition": True, "repartition_topic": f"{prefix}input"}
+    config = loads(json.dumps(told), "settings", {})
     owner = KafkaBroker(guarded.settings("LOGIN", guarded.login()))
     owner.ensure(TopicSpec(f"{prefix}metrics", 1, compacted=False))
     assembly.prepare_topics(config, owner)
@@ -218,12 +249,16 @@ def member(guarded: Guarded) -> Iterator[Member]:
     owner.close()
     guarded.grant(LIMITED, listed(prefix))
     broker = KafkaBroker(guarded.settings("LOGIN", guarded.login(user=LIMITED), f"{prefix}group"))
-    yield Member(broker, config, prefix)
+    door = KafkaBroker(guarded.settings("LOGIN", guarded.login(user=LIMITED), f"{prefix}group-repartition"))
+    yield Member(broker, door, config, prefix)
     broker.close()
+    door.close()
 
 
 def test_a_member_with_the_listed_rights_misses_none(member: Member) -> None:
-    for step in (member.prepare, member.restore, member.look, member.commit, member.teach, member.leave_out):
+    for step in (member.prepare, member.write_anew, member.read_again, member.restore, member.look, member.commit):
+        step()
+    for step in (member.teach, member.leave_out):
         step()
 
 

@@ -20,11 +20,11 @@ def connect(config: Config) -> KafkaBroker:
     return KafkaBroker(ConnectionSettings(bootstrap_servers=config.kafka.bootstrap_servers))
 
 
-def check(folder: Path, bootstrap: str, topic: str, state: str) -> tuple[int, str]:
+def check(folder: Path, bootstrap: str, topic: str, state: str, more: str = "") -> tuple[int, str]:
     path = folder / "longwatch.yaml"
     lines = (
         f"kafka: {{bootstrap_servers: '{bootstrap}'}}",
-        f"input: {{topics: [{topic}]}}",
+        f"input: {{topics: [{topic}]{more}}}",
         f"state: {{topic: {state}}}",
     )
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -52,3 +52,20 @@ def test_a_state_topic_that_forgets_is_a_problem(kafka_bootstrap: str, topic_pre
     assert code == 78
     assert "state.topic: " in text
     assert "cleanup.policy" in text
+
+
+def test_the_topic_between_the_stages_is_described_and_the_state_is_as_wide_as_that(
+    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    topic, between = f"{topic_prefix}input", f"{topic_prefix}between"
+    more = f", repartition: true, repartition_topic: {between}"
+    with closing(KafkaBroker(ConnectionSettings(bootstrap_servers=(kafka_bootstrap,)))) as broker:
+        broker.ensure(TopicSpec(topic, 1, compacted=False))
+        broker.ensure(TopicSpec(f"{topic}-state", 1, compacted=True))
+        code, text = check(tmp_path, kafka_bootstrap, topic, f"{topic}-state", more)
+        assert code == 0, text
+        assert f"{between}: does not exist yet" in text
+        broker.ensure(TopicSpec(between, 3, compacted=False))
+        code, text = check(tmp_path, kafka_bootstrap, topic, f"{topic}-state", more)
+    assert code == 0, text
+    assert f"{topic}-state: 1 partition, the daemon gives it 3, as the input has" in text

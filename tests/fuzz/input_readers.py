@@ -13,6 +13,8 @@ from daemon.alert_events import Group
 from daemon.config import Config, loads, schema
 from daemon.engine import step
 from daemon.formats import FORMATS, Options
+from daemon.formats.columns import Head
+from daemon.formats.packed import Reading, head_bytes, packed
 from daemon.formats.point import TIME_MS_MAX
 from daemon.intake import Taken
 from daemon.memory import MemoryRecord
@@ -22,7 +24,7 @@ from daemon.types import RejectReason, TopicPartition
 from detectors.network import use_threads
 from detectors.scoring import Detector
 from tests.fuzz.engine import ACCEPTED, Reader
-from tests.fuzz.mutation import JSON
+from tests.fuzz.mutation import JSON, MSGPACK
 from tests.fuzz.wire import PACKED, PARTS
 
 HERE = TopicPartition("metrics", 0)
@@ -82,7 +84,22 @@ def input_readers() -> Iterator[Reader]:
             f"format {name} in CloudEvents", intake(configured(name, "envelope: cloudevents")), event, (), JSON, 2.0
         )
     yield Reader("format json, parts elsewhere", intake(configured("json", PATHS)), examples("json"), (), JSON, 3.0)
+    between = configured("json", "repartition: true, topics: [raw], repartition_topic: metrics")
+    yield Reader("repartitioned", intake(between), packed_examples(), shape=MSGPACK, weight=2.0)
     yield Reader("turn", turn(configured("json")), examples("json"), shape=JSON, weight=0.6)
+
+
+def packed_examples() -> list[bytes]:
+    """Return records as the first stage of a repartitioned input writes them, of all its examples together."""
+    points = [
+        each for example in FORMATS["json"].examples() if not isinstance(example.gives, str) for each in example.gives
+    ]
+    heads = [head_bytes(Head(each.name, each.labels, list(each.fields), each.kinds, each.unit)) for each in points]
+    readings = [
+        Reading(head, max(each.time_ms, 0), list(each.fields.values()))
+        for head, each in zip(heads, points, strict=True)
+    ]
+    return [*packed(readings), *packed(readings[:1])]
 
 
 def formats() -> tuple[str, ...]:

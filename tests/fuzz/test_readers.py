@@ -24,6 +24,7 @@ NAMES = [
     "format json, parts elsewhere",
     "format prometheus_remote_write, bare",
     *(f"format {name} in CloudEvents" for name in input_readers.EVENTS),
+    "repartitioned",
     "turn",
     *(f"{way} {name}" for name in cut_readers.COLUMNAR for way in ("cut", "together")),
     *(f"batch{codec}" for codec in batch_readers.CODECS),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from daemon.metrics import reference
+from daemon.metrics_page import reference
 
 
 def test_the_page_of_metrics_is_fresh() -> None:

@@ -143,6 +143,7 @@ def one_of_each() -> Iterator[Event]:
     yield TrainingProgressed("api", 3, 40, 0.25)
     yield BrokerLost("no broker answered within 10 s")
     yield Inquired("late")
+    yield from (events.Repartitioning(active=True), events.Repartitioned(5, 7, 0.1), events.RepartitionFailed("why"))
     yield Readiness(ready=True, partitions_assigned=2, partitions_restoring=0)
 
 

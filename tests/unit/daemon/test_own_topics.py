@@ -61,3 +61,17 @@ def test_the_largest_alert_and_the_largest_record_of_scores_fit_their_topics() -
     worst = Scores(scores.part, "g" * 200, np.full(6000, 1.234567890123456e-300))
     assert max(room(each) for each in codec.scores("scores", worst, None)) <= OUTPUT_BYTES_MAX
     assert TopicPartition("in", 0) == scores.part.partition
+
+
+def test_the_topic_between_the_stages_is_as_wide_as_the_input_was_and_the_state_as_that() -> None:
+    config, held = loads("input: {repartition: true}", "x.yaml", {}), cluster()
+    broker = MemoryBroker(held)
+    assembly.prepare_topics(config, broker)
+    held.grow("metrics", 4)
+    assembly.prepare_topics(config, broker)
+    names = ("longwatch-input", "longwatch-state", "longwatch-scores", "longwatch-dead-letters")
+    assert [broker.partitions(name) for name in names] == [2, 2, 2, 2]
+    wide = cluster()
+    wide.ensure(TopicSpec("longwatch-input", 6, compacted=False, config={"max.message.bytes": "16000000"}))
+    assembly.prepare_topics(config, MemoryBroker(wide))
+    assert wide.partitions("longwatch-state") == 6
