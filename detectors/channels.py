@@ -32,7 +32,8 @@ AHEAD: Final = 1
 LINEAR: Final = 2
 LEVEL_SHARE: Final = 1.0 / 3.0  # of several channels: being far from the level is less news than coming unexpected
 LINEAR_SAMPLES: Final = 4096  # of a trained model, after which the linear forecast's usual squares stand still
-LINEAR_SHARE: Final = 2.0 / 3.0  # of the linear forecast in what both forecasts make of a sample
+LINEAR_SHARE: Final = 2.0 / 3.0  # of the linear forecast in what both forecasts make of a sample ...
+UNHELD_SHARE: Final = 0.5  # ... and while it only repeats the last one, or its stream's scale still moves
 LINEAR_RANGE: Final = 4.0  # a stream's own usual squares are believed within so many times those of the training
 LINEAR_RATE_MIN: Final = 1.0 / 8192.0  # of those before any training
 ALPHAS: Final = np.array([1.0, 0.22, 0.06, 0.03])  # time scales of the smoothing ...
@@ -124,9 +125,10 @@ def model_parts(rows: Rows, errors: F) -> tuple[F, Mask]:
     ahead = _in_usual_squares(rows["error_square"], errors[:, AHEAD])
     linear = _in_usual_squares(rows["linear_square"], errors[:, LINEAR])
     of_ahead, of_linear = ahead.sum(axis=1), linear.sum(axis=1)  # (n,)
-    both = of_linear**LINEAR_SHARE * of_ahead ** (1.0 - LINEAR_SHARE)
-    shares = LINEAR_SHARE * linear / np.maximum(of_linear, 1e-12)[:, None]  # (n, D)
-    shares += (1.0 - LINEAR_SHARE) * ahead / np.maximum(of_ahead, 1e-12)[:, None]
+    weight = np.where(rows["scale_held"] > 0, LINEAR_SHARE, UNHELD_SHARE)  # (n,)
+    both = of_linear**weight * of_ahead ** (1.0 - weight)
+    shares = (weight / np.maximum(of_linear, 1e-12))[:, None] * linear  # (n, D)
+    shares += ((1.0 - weight) / np.maximum(of_ahead, 1e-12))[:, None] * ahead
     whole = _is_whole(errors)
     larger: Mask = of_linear > of_ahead
     return np.where(whole[:, None], both[:, None] * shares, ahead), larger & whole

@@ -52,9 +52,12 @@ def test_an_error_that_both_forecasts_make_counts_for_more_than_one_that_a_singl
     rows["error_square"] = rows["linear_square"] = 1.0
     errors = np.full((3, HEADS, 2), 1.0)
     errors[0, channels.AHEAD] = errors[1, channels.LINEAR] = errors[2] = 10.0
-    parts, of_linear = channels.model_parts(np.repeat(rows, 3), errors)
-    # weighted geometric means of sums of 2 and 200: the linear forecast has two thirds
-    assert parts.sum(axis=1) == pytest.approx([2.0 * 100 ** (1 / 3), 2.0 * 100 ** (2 / 3), 200.0])
+    rows = np.repeat(rows, 3)
+    parts, of_linear = channels.model_parts(rows, errors)
+    assert parts.sum(axis=1) == pytest.approx([20.0, 20.0, 200.0])  # geometric means of sums of 2 and 200
+    rows["scale_held"] = 1.0
+    held, _ = channels.model_parts(rows, errors)  # here the linear forecast, which stands still, has two thirds
+    assert held.sum(axis=1) == pytest.approx([2.0 * 100 ** (1 / 3), 2.0 * 100 ** (2 / 3), 200.0])
     assert of_linear.tolist() == [False, True, False]
 
 
@@ -64,7 +67,9 @@ def test_each_forecast_has_its_say_in_whose_channels_error_it_is() -> None:
     errors = np.zeros((1, HEADS, 2))
     errors[0, channels.AHEAD, 0] = errors[0, channels.LINEAR, 1] = 4.0
     parts, _ = channels.model_parts(rows, errors)
-    assert parts[0] == pytest.approx([16.0 / 3.0, 32.0 / 3.0])
+    assert parts[0] == pytest.approx([8.0, 8.0])
+    rows["scale_held"] = 1.0
+    assert channels.model_parts(rows, errors)[0][0] == pytest.approx([16.0 / 3.0, 32.0 / 3.0])
 
 
 def test_without_a_linear_forecast_the_networks_counts_alone() -> None:
