@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -67,7 +68,7 @@ class Gatherer:
         start, samples_max = bounds.first, span.samples_max
         cursor = broker.cursor(partition, start)
         state = PartitionState.empty({self._group: self._layout}, start)
-        blocks: list[Block] = []
+        blocks = deque[Block]()
         read = 0
         try:
             while cursor.position < bounds.end:
@@ -77,7 +78,7 @@ class Gatherer:
                     part = self._intake.take(partition, records, state).parts[self._group]
                     if part.moved is not None:  # readings wait there for the next ones
                         part.slab.apply(part.moved)
-                    blocks.append((part.samples.slots, part.samples.times_ms, part.samples.values))
+                    _keep(blocks, (part.samples.slots, part.samples.times_ms, part.samples.values), samples_max)
                     read += len(records)
                     progress(read)
         finally:
@@ -87,6 +88,14 @@ class Gatherer:
         found = _by_stream(blocks, samples_max, slab.view()["counter"])
         offsets = {name: (start, bounds.end - 1)} if read else {}
         return Gathered(list(found.values()), offsets, [slab.keys[slot] for slot in found])
+
+
+def _keep(blocks: deque[Block], block: Block, samples_max: int) -> None:
+    """Append a block and let go of the oldest that the newest samples do not need: a record may hold thousands."""
+    blocks.append(block)
+    held = sum(len(slots) for slots, _, _ in blocks)
+    while held - len(blocks[0][0]) >= samples_max:
+        held -= len(blocks.popleft()[0])
 
 
 def _by_stream(blocks: Sequence[Block], samples_max: int, told: NDArray[np.float32]) -> dict[int, StreamHistory]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 
 import numpy as np
 import pytest
 
 from daemon.engine import layout
 from daemon.formats import JsonFormat
-from daemon.history import Gathered, Gatherer, Span, joined
+from daemon.history import Block, Gathered, Gatherer, Span, _keep, joined
 from daemon.intake import Intake, Limits
 from daemon.memory import MemoryBroker, MemoryCluster
 from daemon.state import GroupLayout
@@ -47,6 +48,13 @@ def test_the_newest_samples_are_kept_when_there_are_too_many() -> None:
     found, _ = gathered([("a", second) for second in range(50)], Span(10))
     assert shown(found)[0][0] == [second * 1000 for second in range(40, 50)]
     assert found.offsets == {"in-0": (40, 49)}
+
+
+def test_blocks_are_let_go_of_as_soon_as_the_newest_samples_do_without_them() -> None:
+    blocks = deque[Block]()
+    for length, kept in ((4, [4]), (3, [4, 3]), (0, [4, 3, 0]), (6, [4, 3, 0, 6]), (1, [3, 0, 6, 1]), (30, [30])):
+        _keep(blocks, (np.zeros(length, np.intp), np.zeros(length, np.int64), np.zeros((length, 1))), 10)
+        assert [len(slots) for slots, _, _ in blocks] == kept
 
 
 def test_a_span_of_offsets_is_read_exactly() -> None:
