@@ -13,7 +13,7 @@ from detectors.drift import SETTLED_SAMPLES, Drift, DriftLimits
 from tests.conformance.feed import Feed, drawn, series, settings_of, together, wave
 
 LIMITS = DriftLimits()
-STREAMS, LEARNT, MORE = 12, 400, 90
+STREAMS, LEARNT, MORE = 12, 900, 90  # learnt for so long, the hold-offs of their first alerts are over
 Calibration = Mapping[str, NDArray[np.float32]]
 
 
