@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import pytest
 
 from daemon.errors import BrokerUnavailable, TransactionFailed
 from daemon.memory import Operation
 from daemon.memory.broker import MemoryWriter
-from daemon.ports import Membership
 from daemon.types import Outgoing, TopicPartition
 from tests.simulation.chaos import ABORTED, KINDS, UNAVAILABLE, Fleet, Member
+from tests.simulation.defects import Forgetful, Hasty
 from tests.simulation.reference import Swaps, undisturbed
 from tests.simulation.verdict import judged, simulated, told_as_expected
 from tests.simulation.world import Process, ProcessDiedError, World, finish, records
@@ -83,27 +81,6 @@ def test_the_verdict_sees_a_row_that_differs() -> None:
     state = next(iter(fleet.members[0].partitions.states.values()))
     state.slabs["all"]._rows["location"][0] += 1e-4
     assert any("location" in each for each in judged(fleet).differing)
-
-
-class Forgetful(MemoryWriter):
-    """Writes manifests without their pages, as no daemon may."""
-
-    def commit(
-        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], membership: Membership
-    ) -> None:
-        """Leave the pages out."""
-        super().commit([each for each in records if not (each.key or b"").startswith(b"page/")], offsets, membership)
-
-
-class Hasty(MemoryWriter):
-    """Moves the offsets in a transaction of their own, as no daemon may."""
-
-    def commit(
-        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], membership: Membership
-    ) -> None:
-        """Commit twice."""
-        super().commit([], offsets, membership)
-        super().commit(records, {}, membership)
 
 
 def planted(kind: type[MemoryWriter]) -> type[Member]:

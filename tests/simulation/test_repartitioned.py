@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from zlib import crc32
@@ -23,11 +22,11 @@ from daemon.loop import Surroundings
 from daemon.memory import MemoryBroker, Operation
 from daemon.memory.broker import MemoryWriter
 from daemon.partitions import Watched
-from daemon.ports import Membership
 from daemon.repartition import Around, Repartition, RepartitionSettings
 from daemon.types import Outgoing, TopicPartition, TopicSpec
 from daemon.wanted import Wanted
 from tests.conformance.feed import START_MS
+from tests.simulation.defects import Hasty
 from tests.simulation.world import GROUP, PARTITIONS, Process, ProcessDiedError, Selection, World
 
 TICKS, SEEDS, DEATHS_MIN = 60, 4, 5
@@ -237,17 +236,6 @@ def test_every_sample_of_a_keyless_input_is_scored_once_as_if_it_had_come_keyed(
     assert found.alerts == expected.alerts
     assert sum(change == "open" for *_, change in found.alerts) >= 4
     assert found.dead == expected.dead > 0
-
-
-class Hasty(MemoryWriter):
-    """Moves the offsets in a transaction of their own, as no daemon may."""
-
-    def commit(
-        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], membership: Membership
-    ) -> None:
-        """Commit twice."""
-        super().commit([], offsets, membership)
-        super().commit(records, {}, membership)
 
 
 class Careless(TwoStages):
