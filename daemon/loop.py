@@ -79,9 +79,31 @@ class Loop:
     def turn(self) -> None:
         """Poll, decode, step, commit, apply. Nothing has happened before the commit; after an abort nothing has."""
         self._ensure_writer()
+        started = self._around.monotonic()
+        polled = self._inflow.poll(busy=self._around.partitions.restoring > 0)
+        try:
+            self._score(polled, started)
+        except BrokerUnavailable:
+            self._around.partitions.restore_again()  # what was polled does not come again
+            raise
+        self._around.after_turn(self._around.monotonic())
+
+    def drain(self) -> None:
+        """Write what the pages lack and leave the group; the next owner has nothing to replay."""
+        try:
+            if self._around.partitions.states:
+                self._ensure_writer()
+                self._transact([], {}, list(self._around.partitions.states))
+        except (BrokerUnavailable, TransactionFailed) as error:
+            # nothing is lost: the next owner replays from the last manifest
+            self._around.note(events.TurnFailed(f"while draining: {error}", ()))
+        finally:
+            self._around.source.close()
+            self._around.writer.close()
+
+    def _score(self, polled: Polled, started: float) -> None:
+        """Do all of a turn that comes after polling."""
         partitions, clock = self._around.partitions, self._around.monotonic
-        started = clock()
-        polled = self._inflow.poll(busy=partitions.restoring > 0)
         self._hand_over(polled)
         partitions.follow(polled)
         self._restore_slice()
@@ -99,20 +121,6 @@ class Loop:
             self._tell(polled, taken, caused, times)
             for each in found:
                 self._around.note(each)
-        self._around.after_turn(clock())
-
-    def drain(self) -> None:
-        """Write what the pages lack and leave the group; the next owner has nothing to replay."""
-        try:
-            if self._around.partitions.states:
-                self._ensure_writer()
-                self._transact([], {}, list(self._around.partitions.states))
-        except (BrokerUnavailable, TransactionFailed) as error:
-            # nothing is lost: the next owner replays from the last manifest
-            self._around.note(events.TurnFailed(f"while draining: {error}", ()))
-        finally:
-            self._around.source.close()
-            self._around.writer.close()
 
     def _ensure_writer(self) -> None:
         if not self._writer_open:

@@ -182,13 +182,13 @@ class Partitions:
             watched.note(events.StateDiscarded(partition, why))
         for gap in restore.gaps:
             watched.note(gap)
+        watched.source.resume_at(partition, state.next_offset)
         seconds = watched.clock() - restore.started
         watched.note(events.PartitionRestored(partition, seconds, restore.pages, restore.replayed))
         del self._restoring[partition]
         self.states[partition] = state
         for each in spread({partition: every_stream(state)}, self.states):
             watched.note(each)
-        watched.source.resume_at(partition, state.next_offset)
         self._tell_readiness()
 
     def _drop(self, partition: TopicPartition) -> None:

@@ -23,11 +23,11 @@ class Source(Protocol):
 
         A partition in which there is nothing at our position any more (deleted by retention, or the topic is another
         one by now) went and comes back: it is among those revoked and among those assigned.
-        Raises BrokerUnavailable when no broker can be reached.
+        Raises BrokerUnavailable when no broker can be reached; whatever had arrived comes with a later poll then.
         """
 
     def resume_at(self, partition: TopicPartition, offset: int) -> None:
-        """Deliver `partition` from `offset` on."""
+        """Deliver `partition` from `offset` on. Raises BrokerUnavailable when that cannot be done now."""
 
     def pause(self, partition: TopicPartition) -> None:
         """Stop delivering `partition`; what was fetched ahead is not delivered either."""

@@ -130,6 +130,8 @@ class Repartition:
         if not self._writer_open:
             self._around.writer.open()
             self._writer_open = True
+        if self._homes == 0:  # before anything is polled: it does not come again
+            self._homes = self._around.door.partitions(self._settings.topic) or 0
         polled = source.poll(self._records, self._settings.poll_seconds)
         polled_at = self._around.monotonic()
         waited, self._polled_at = min(polled_at - self._polled_at, POLL_SECONDS_MAX), polled_at
@@ -198,8 +200,6 @@ class Repartition:
 
     def _hold(self, polled: Polled, source: Source) -> None:
         """Take in what was read, and pause who is too far ahead of the others."""
-        if self._homes == 0:
-            self._homes = self._around.door.partitions(self._settings.topic) or 0
         for partition, records in polled.records.items():
             homes, clock = self._around.feeds.of(partition.topic), self._clocks.setdefault(partition, PartitionClock())
             self._abreast.hold(partition, [homes.moved(record, clock, self._homes) for record in records])
@@ -286,8 +286,8 @@ class Repartition:
     def _resume(self, source: Source) -> None:
         for partition in sorted(self._paused):
             if 2 * self._abreast.weight_bytes(partition) < self._share_bytes():
-                self._paused.discard(partition)
                 source.resume_at(partition, self._next[partition])
+                self._paused.discard(partition)
 
     def _tell_lag(self, source: Source) -> None:
         now = self._around.monotonic()

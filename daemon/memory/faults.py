@@ -13,6 +13,7 @@ Operation = Literal[
     "commit",
     "after_commit",
     "poll",
+    "resume",
     "committed",
     "bounds",
     "cursor",

@@ -55,6 +55,7 @@ class MemorySource:
 
     def resume_at(self, partition: TopicPartition, offset: int) -> None:
         """Deliver `partition` from `offset` on. Without effect on a partition that is not ours any more."""
+        self._faults("resume")
         if partition in self._owned:
             self._delivered[partition] = offset
             self._topic_ids[partition] = self._topic_id(partition)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,7 +26,9 @@ ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
 WAIT_SECONDS = 120.0
 LOOK_SECONDS = 0.02
-TAIL_LINES = 25
+STANDING_SECONDS = 10.0
+TAIL_LINES = 100
+TELLING = re.compile(r"longwatch_(turns|lag|transactions|broker_lost|partitions|ready|last_progress|samples)_?")
 
 
 def settings(bootstrap: str, prefix: str, **over: object) -> dict[str, Any]:
@@ -117,7 +120,8 @@ class Daemon:
         self._life_starts = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "daemon", "run", str(self.config)],
+                # asked to abort, it says where each of its threads stands
+                [sys.executable, "-X", "faulthandler", "-m", "daemon", "run", str(self.config)],
                 cwd=ROOT,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
@@ -214,7 +218,16 @@ class Daemon:
         try:
             until(looked, what, seconds)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.tail()}") from None
+            raise AssertionError(f"{error}\n{self._standing()}") from None
+
+    def _standing(self) -> str:
+        """End this life, and return where it stood: what its metrics and its log said, and what each thread did."""
+        if self._process is None or self._process.poll() is not None:
+            return self.tail()
+        pages = [line for line in self.get("/metrics")[1].splitlines() if TELLING.match(line)]
+        self.send(signal.SIGABRT)
+        self.wait()
+        return "\n".join([*pages, self.tail()])
 
     def until_ready(self, seconds: float = WAIT_SECONDS) -> None:
         """Wait until every partition is restored."""
@@ -254,6 +267,18 @@ class Follower:
             assert time.monotonic() < give_up, f"{partition} is stuck at {cursor.position} of {end}"
             came += cursor.fetch(5000, LOOK_SECONDS)
         return came
+
+    def standing(self) -> str:
+        """Return how far each partition was read, and how far a reader gets that begins now."""
+        told = []
+        for partition, cursor in zip(self._partitions, self._cursors, strict=True):
+            fresh, give_up = self._broker.cursor(partition, 0), time.monotonic() + STANDING_SECONDS
+            end = self._broker.bounds(partition).end
+            while fresh.position < end and time.monotonic() < give_up:
+                fresh.fetch(5000, LOOK_SECONDS)
+            told.append(f"{partition}: at {cursor.position}, a new reader at {fresh.position}, the end at {end}")
+            fresh.close()
+        return "\n".join(told)
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -129,7 +129,11 @@ class Disturbance:
             self._flow.advance(self._run.scores.samples)
             return self._run.scores.reach(samples)
 
-        self._run.daemon.until(reached, f"{samples} samples are scored")
+        try:
+            self._run.daemon.until(reached, f"{samples} samples are scored")
+        except AssertionError as error:
+            scores = self._run.scores
+            raise AssertionError(f"{error}\n{scores.samples} are read:\n{scores.standing()}") from None
 
     def kill(self, planned: Kill) -> None:
         """Carry out what was planned: one kill, or one more while the daemon comes back."""

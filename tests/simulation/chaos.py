@@ -32,7 +32,7 @@ WEIGHTS: dict[Kind, int] = {
 }  # fmt: skip
 ABORTED: tuple[Operation, ...] = ("begin", "send", "offsets", "commit", "after_commit")
 EXPIRED: tuple[Operation, ...] = ("send", "offsets", "commit")
-UNAVAILABLE: tuple[Operation, ...] = ("poll", "committed", "bounds", "cursor", "fetch", "open")
+UNAVAILABLE: tuple[Operation, ...] = ("poll", "resume", "committed", "bounds", "cursor", "fetch", "open")
 MEMBERS_MAX = 3
 NESTED_TURNS_MAX = 14
 WALL_MS = (-11_000_000, 0, 0, 3_600_000)  # where the cluster's clock may stand, from where it began

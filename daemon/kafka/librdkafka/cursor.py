@@ -56,7 +56,10 @@ class LibrdkafkaCursor:
         try:
             messages = consumed(self._consumer, records_max, wait_seconds)
             found = sorted_out(messages)
+            if found.trouble is not None:
+                raise found.trouble
         except KafkaException as error:
+            self._consumer.assign([Native(*self._partition, self._position)])  # what came with it comes again
             raise translated(raised(error), self._doing, self._tried) from error
         if found.stranded:
             self._position = max(self._position, self._first())

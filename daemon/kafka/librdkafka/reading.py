@@ -44,6 +44,7 @@ class Consumed:
     records: dict[TopicPartition, list[Read]] = field(default_factory=dict)
     positions: dict[TopicPartition, int] = field(default_factory=dict)
     stranded: set[TopicPartition] = field(default_factory=set)
+    trouble: KafkaException | None = None  # that does not pass by itself
 
 
 def consumed(consumer: Consumer, records_max: int, wait_seconds: float) -> list[Message]:
@@ -53,7 +54,7 @@ def consumed(consumer: Consumer, records_max: int, wait_seconds: float) -> list[
 
 
 def sorted_out(messages: Sequence[Message]) -> Consumed:
-    """Return what `messages` say, in order. Raises KafkaException for trouble that does not pass by itself."""
+    """Return what `messages` say, in order: trouble never takes records with it."""
     found, places = Consumed(), dict[tuple[str | None, int | None], list[Read]]()
     for message in messages:
         if message.error() is not None:
@@ -78,7 +79,7 @@ def _tell(message: Any, found: Consumed) -> None:
     elif error.code() in _NOTHING_LEFT:
         found.stranded.add(partition)
     elif error.code() not in _PASSING:
-        raise KafkaException(error)
+        found.trouble = KafkaException(error)
 
 
 def _read(message: Any) -> Read:  # the library's types say that everything may be missing, or text

@@ -19,7 +19,7 @@ from daemon.kafka.deadline import within
 from daemon.kafka.failures import translated
 from daemon.kafka.librdkafka import options
 from daemon.kafka.librdkafka.failures import of, raised
-from daemon.kafka.librdkafka.reading import Contact, consumed, sorted_out
+from daemon.kafka.librdkafka.reading import Consumed, Contact, consumed, sorted_out
 from daemon.kafka.librdkafka.waiting import Waiting
 from daemon.kafka.refusals import Right
 from daemon.types import Polled, TopicPartition
@@ -58,6 +58,7 @@ class LibrdkafkaSource:
         self._delivered: set[TopicPartition] = set()
         self._stranded: set[TopicPartition] = set()  # nothing is left there where we stand
         self._stopped: set[TopicPartition] = set()  # the library reads no more there, until it begins anew
+        self._trouble: KafkaException | None = None
         self._positions: dict[TopicPartition, int] = {}
         self._topic_ids: dict[str, str] = {}
         self._closed = False
@@ -79,14 +80,10 @@ class LibrdkafkaSource:
         where we stood. Those leaving have no other owner before the next poll. Raises BrokerUnavailable, and Fenced
         when another member has our instance id.
         """
-        try:
-            found = sorted_out(self._waiting.consume(records_max, wait_seconds))
-        except KafkaException as error:
-            tried = Right("Read", "topic", ", ".join(self._topics))
-            raise translated(raised(error), f"reading as a member of {self._group}", tried) from error
+        self._note_other_topics()  # before anything is read that would be lost with what this may raise
+        found = self._read(records_max, wait_seconds)
         self._demand_place()
         self._stranded |= found.stranded
-        self._note_other_topics()
         settled = self._settle()
         # Nothing of a partition may come out between its assignment and `resume_at`, whatever was fetched of it.
         records = {tp: batch for tp, batch in found.records.items() if tp in self._delivered}
@@ -170,6 +167,22 @@ class LibrdkafkaSource:
     @property
     def _group(self) -> str:
         return f"group {self._settings.group_id!r}"
+
+    def _read(self, records_max: int, wait_seconds: float) -> Consumed:
+        """Return what has arrived; trouble that came with records is told by the next call."""
+        trouble, self._trouble = self._trouble, None
+        try:
+            if trouble is not None:
+                raise trouble
+            found = sorted_out(self._waiting.consume(records_max, wait_seconds))
+        except KafkaException as error:
+            if trouble is None:
+                # The library has taken records with it, nobody knows which: everything is read again.
+                self._stranded |= self._delivered
+            tried = Right("Read", "topic", ", ".join(self._topics))
+            raise translated(raised(error), f"reading as a member of {self._group}", tried) from error
+        self._trouble = found.trouble
+        return found
 
     # what the library tells, while it consumes
 
