@@ -181,10 +181,11 @@ class Loop:
         states, now = self._around.partitions.states, self._around.monotonic()
         count = int((now - self._flushed_at) * len(states) / self._settings.flush_seconds)
         if count == 0:
-            return [partition for partition in taken if _is_without_pages(states[partition])]
+            return [partition for partition in taken if states[partition].flushed_offset is None]
         self._flushed_at = now
         longest_ago = sorted(states, key=lambda tp: (self._paged_at.get(tp, 0.0), tp))[:count]
-        return [tp for tp in states if _is_behind(states[tp]) and (tp in longest_ago or _is_without_pages(states[tp]))]
+        due = {tp for tp in states if tp in longest_ago or states[tp].flushed_offset is None}
+        return [tp for tp in states if tp in due and _is_behind(states[tp])]
 
     def _transact(
         self, messages: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], flushed: Sequence[TopicPartition]
@@ -279,10 +280,6 @@ class Loop:
 
 def _is_behind(state: PartitionState) -> bool:
     return state.flushed_offset != state.next_offset
-
-
-def _is_without_pages(state: PartitionState) -> bool:
-    return state.flushed_offset is None
 
 
 def _unusable(partition: TopicPartition, taken: Taken, limit: int) -> str:
