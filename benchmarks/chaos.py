@@ -21,8 +21,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 from daemon.embedded import EmbeddedCluster
+from daemon.kafka.choice import Client
 from tests.e2e.chaos.faults import FAULTS, schedule
 from tests.e2e.chaos.trial import Outcome, Trial, conduct, fault_names
 
@@ -55,6 +57,7 @@ class Result:
     ends: Mapping[str, int]
     crashes: int
     repeated: int
+    client: str
     rows: Sequence[Row]
 
 
@@ -82,6 +85,7 @@ def result(brokers: int, trial: Trial, outcome: Outcome, seconds: float) -> Resu
         ends=dict(outcome.ends),
         crashes=len(outcome.crashes),
         repeated=outcome.repeated,
+        client=trial.client,
         rows=rows,
     )
 
@@ -117,8 +121,9 @@ def summary(results: Sequence[Result]) -> str:
     )
     ended = sum(sum(each.ends.get(name, 0) for name in ("fenced", "restore_stalled")) for each in results)
     return (
-        f"{_counted(first.brokers, 'broker')}, {daemons} daemons, {faults} faults in {seconds / 60:.0f} minutes "
-        f"(seeds {seeds}): {samples:,} samples, {alerts:,} alerts, {letters:,} dead letters. "
+        f"{_counted(first.brokers, 'broker')}, {daemons} daemons on {first.client}, {faults} faults "
+        f"in {seconds / 60:.0f} minutes (seeds {seeds}): {samples:,} samples, {alerts:,} alerts, "
+        f"{letters:,} dead letters. "
         f"{_counted(ended, 'time')} a daemon ended by itself, with exit code 1, and was started again; "
         f"{_counted(sum(each.crashes for each in results), 'crash', 'crashes')}."
     )
@@ -126,8 +131,8 @@ def summary(results: Sequence[Result]) -> str:
 
 def page(results: Sequence[Result]) -> Iterator[str]:
     """Yield the lines of the section that tells of all runs."""
-    for brokers in sorted({each.brokers for each in results}):
-        chosen = [each for each in results if each.brokers == brokers]
+    for kind in sorted({(each.client, each.brokers) for each in results}):
+        chosen = [each for each in results if (each.client, each.brokers) == kind]
         yield from (summary(chosen), "", *table(chosen), "")
 
 
@@ -159,7 +164,7 @@ def disturb(arguments: argparse.Namespace) -> bool:
         cluster = stack.enter_context(EmbeddedCluster(arguments.brokers))
         folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="longwatch-chaos-")))
         folder.mkdir(parents=True, exist_ok=True)
-        trial = Trial(arguments.daemons, arguments.rate, plan, seed, folder, arguments.minutes * 60)
+        trial = Trial(arguments.daemons, arguments.rate, plan, seed, folder, arguments.minutes * 60, arguments.client)
         say(f"seed {seed}; {cluster.bootstrap}; logs in {folder}")
         outcome = conduct(cluster, trial, say)
     found = result(arguments.brokers, trial, outcome, time.monotonic() - began)
@@ -177,6 +182,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="how many brokers (default %(default)d)")
     parser.add_argument("--daemons", type=int, choices=(2, 3), default=2, help="how many daemons (default %(default)d)")
+    parser.add_argument(
+        "--client", choices=get_args(Client), default="kafka-python", help="theirs (default %(default)s)"
+    )
     parser.add_argument("--faults", type=int, default=200, help="how many faults; 0 only writes (default %(default)d)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no more faults after so long")
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORDS", help="only faults named with such words")

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
 
 TICKS_PER_SECOND = 6.0
 FAULTS = 8
+OTHER_FAULTS = 5
 BROKER_KILLS = (
     Planned("SIGKILL of a broker, started again", settle=True, pause_seconds=0.0),
     Planned("all transactions get another coordinator", settle=True, pause_seconds=0.0),
@@ -73,6 +74,13 @@ def test_faults_of_all_kinds_on_one_broker_lose_and_double_and_change_nothing(
 ) -> None:
     plan = schedule(seed, fault_names(1), FAULTS)
     assert_right(conduct(cluster, Trial(2, TICKS_PER_SECOND, plan, seed, tmp_path), say), FAULTS)
+
+
+@pytest.mark.parametrize("cluster", [1], indirect=True)
+def test_through_the_other_client_they_do_neither(cluster: EmbeddedCluster, seed: int, tmp_path: Path) -> None:
+    plan = schedule(seed, fault_names(1), OTHER_FAULTS)
+    trial = Trial(2, TICKS_PER_SECOND, plan, seed, tmp_path, client="librdkafka")
+    assert_right(conduct(cluster, trial, say), OTHER_FAULTS)
 
 
 @pytest.mark.parametrize("cluster", [3], indirect=True)

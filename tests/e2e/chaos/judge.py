@@ -53,7 +53,7 @@ def read(broker: KafkaBroker, place: Place) -> Left:
 
 def calm(place: Place, folder: Path, prefix: str, ends: Sequence[int]) -> Left:
     """Let one daemon that nobody disturbs read the same input with the same model; return what it left."""
-    own = Place(place.bootstrap, place.copies, place.shared, prefix)
+    own = Place(place.bootstrap, place.copies, place.shared, prefix, "kafka-python")
     prepare(own)
     with (
         closing(KafkaBroker(own.connection())) as broker,

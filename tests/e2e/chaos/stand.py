@@ -39,6 +39,7 @@ class Place:
     copies: int
     shared: str  # prefix of input and models
     own: str  # prefix of what the group writes
+    client: str  # through which the group's daemons reach it
 
     @property
     def input(self) -> str:
@@ -62,6 +63,7 @@ class Place:
         told["kafka"] = {
             "bootstrap_servers": list(self.bootstrap),
             "group_id": f"{self.own}group",
+            "client": self.client,
             "instance_id": instance_id,
             "session_timeout_seconds": SESSION_SECONDS,
             "transaction_timeout_seconds": TRANSACTION_SECONDS,
@@ -139,10 +141,10 @@ def _rotated(nodes: Sequence[int]) -> list[int]:
 
 
 @contextmanager
-def stand(cluster: EmbeddedCluster, prefix: str, folder: Path, daemons: int) -> Iterator[Stand]:
+def stand(cluster: EmbeddedCluster, prefix: str, folder: Path, daemons: int, client: str) -> Iterator[Stand]:
     """Yield a group of daemons that has topics and a model, and runs; one more member waits to be started."""
     copies = min(len(cluster.brokers), 3)
-    place = Place(tuple(cluster.bootstrap.split(",")), copies, prefix, f"{prefix}chaos-")
+    place = Place(tuple(cluster.bootstrap.split(",")), copies, prefix, f"{prefix}chaos-", client)
     prepare(place)
     with ExitStack() as stack:
         members = []

@@ -23,7 +23,7 @@ from tests.e2e.chaos.tape import Tape
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What to do: how many daemons, how fast the input flows, which faults, and where the order comes from."""
+    """What to do: how many daemons, how fast the input flows, which faults, where their order comes from."""
 
     daemons: int
     ticks_per_second: float
@@ -31,6 +31,7 @@ class Trial:
     seed: int
     folder: Path
     seconds_max: float = math.inf
+    client: str = "kafka-python"  # of the daemons
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def fault_names(brokers: int) -> list[str]:
 def conduct(cluster: EmbeddedCluster, trial: Trial, say: Callable[[str], None]) -> Outcome:
     """Carry out a trial on a running cluster. Raises Stuck when the scores do not go on."""
     prefix = f"chaos-{uuid.uuid4().hex[:8]}-"
-    with stand(cluster, prefix, trial.folder, trial.daemons) as made:
+    with stand(cluster, prefix, trial.folder, trial.daemons, trial.client) as made:
         tape = Tape(made.place.input, trial.seed)
         with Flow(made.place.bootstrap, tape, trial.ticks_per_second) as flow, ExitStack() as stack:
             driver = Driver(made, flow, trial.seed, say)
