@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
+import confluent_kafka
 import psutil
 import pytest
+from confluent_kafka import Consumer
 
 from daemon.embedded import EmbeddedBroker
 from daemon.errors import BrokerUnavailable, TransactionFailed
 from daemon.kafka import ConnectionSettings, KafkaBroker
+from daemon.kafka.librdkafka import LibrdkafkaBroker
+from daemon.kafka.librdkafka.source import LibrdkafkaSource
 from daemon.kafka.source import KafkaSource
 from daemon.kafka.writer import KafkaWriter
-from daemon.types import Outgoing, TopicPartition
+from daemon.ports import Source
+from daemon.types import Outgoing, TopicPartition, TopicSpec
 
 from .conftest import Interrupt, Join, ReadAll
 
@@ -55,20 +60,19 @@ def reopen(writer: KafkaWriter) -> None:
             assert time.monotonic() < give_up
 
 
-def poll_until(source: KafkaSource, done: Callable[[], bool], found: list[bytes | None] | None = None) -> None:
+def poll_until(source: Source, done: Callable[[], bool], found: list[bytes | None] | None = None) -> None:
     give_up = time.monotonic() + 30
     while not done():
         assert time.monotonic() < give_up, found
         with contextlib.suppress(BrokerUnavailable):
-            batches = source.poll(500, 0.2).records.values()
+            batches = source.poll(500, 0.05).records.values()
             if found is not None:
                 found += [record.value for batch in batches for record in batch]
 
 
-def poll_for(source: KafkaSource, seconds: float) -> None:
+def poll_for(source: Source, seconds: float, found: list[bytes | None] | None = None) -> None:
     give_up = time.monotonic() + seconds
-    while time.monotonic() < give_up:
-        source.poll(500, 0.2)
+    poll_until(source, lambda: time.monotonic() > give_up, found)
 
 
 @pytest.fixture
@@ -183,3 +187,47 @@ def test_what_its_owner_lost_ends_with_the_door(broker: KafkaBroker, topic: str)
     assert len(threading.enumerate()) > len(before)
     another.close()
     assert threads_that_stay(before) == []
+
+
+def test_a_partition_that_comes_back_while_the_broker_hangs_is_read_from_where_it_is_resumed(
+    own: EmbeddedBroker,
+    broker: KafkaBroker,
+    settings: ConnectionSettings,
+    topic_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What librdkafka is asking when it is sent elsewhere, it asks again half a second later, and goes there."""
+    topic, found, hangs = f"{topic_prefix}two", list[bytes | None](), threading.Event()
+    broker.ensure(TopicSpec(topic, 2, compacted=False))
+    broker.publish([Outgoing(topic, number % 2, None, b"%d" % (number // 2)) for number in range(20)])
+    assign = LibrdkafkaSource._on_assign
+
+    def suspend_and_assign(
+        source: LibrdkafkaSource, consumer: Consumer, partitions: Sequence[confluent_kafka.TopicPartition]
+    ) -> None:
+        if hangs.is_set() and partitions:
+            own.suspend()
+        assign(source, consumer, partitions)
+
+    monkeypatch.setattr(LibrdkafkaSource, "_on_assign", suspend_and_assign)
+    door, other = LibrdkafkaBroker(settings), LibrdkafkaBroker(settings)
+    try:
+        source, guest = door.source([topic]), other.source([topic])
+        while (len(source._owned), len(guest._owned)) != (1, 1):
+            poll_for(source, 0.1)
+            poll_for(guest, 0.1)
+        (partition,) = guest._owned
+        guest.close()
+        hangs.set()
+        poll_until(source, lambda: partition in source._owned)
+        source.resume_at(partition, 3)
+        own.wake()
+        for number in range(10, 40):
+            broker.publish([Outgoing(topic, partition.partition, None, b"%d" % number)])
+            poll_for(source, 0.05, found)
+        poll_until(source, lambda: b"39" in found, found)
+    finally:
+        own.wake()
+        door.close()
+        other.close()
+    assert found == [b"%d" % number for number in range(3, 40)]

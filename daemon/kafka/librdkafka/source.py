@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 import confluent_kafka
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from daemon.errors import BrokerUnavailable, Fenced
 from daemon.kafka.assignment import Kind, Note, Settled, settle
@@ -28,6 +28,7 @@ TOPICS_SECONDS: Final = 30.0  # between two looks whether a topic is still the s
 _CLOSE_SECONDS = 10.0
 _SEEK_SECONDS = 10.0
 _SEEK_PAUSE_SECONDS = 0.005
+_ANYWHERE = 0  # an offset that nobody has to be asked for
 # The broker looks for transactions that are too old every ten seconds.
 _SWEEP_SECONDS = 15.0
 
@@ -187,8 +188,9 @@ class LibrdkafkaSource:
     # what the library tells, while it consumes
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[Native]) -> None:
-        # Any position will do: without one, it would ask for the committed offset first, and wait.
-        consumer.incremental_assign([Native(each.topic, each.partition, OFFSET_END) for each in partitions])
+        # Without a position it would ask for the committed offset first, and wait. One that it has to ask for, as the
+        # end, it asks for again when the answer comes after a seek, and goes there in spite of that.
+        consumer.incremental_assign([Native(each.topic, each.partition, _ANYWHERE) for each in partitions])
         consumer.pause(list(partitions))
         self._note("came", partitions)
 
