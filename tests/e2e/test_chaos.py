@@ -22,8 +22,8 @@ from tests.e2e.verdict import Change, Letter, Sample
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
 
 TICKS_PER_SECOND = 6.0
-FAULTS = 8
-OTHER_FAULTS = 5
+FAULTS = 6
+OTHER_FAULTS = 4
 BROKER_KILLS = (
     Planned("SIGKILL of a broker, started again", settle=True, pause_seconds=0.0),
     Planned("all transactions get another coordinator", settle=True, pause_seconds=0.0),
