@@ -9,7 +9,7 @@ import confluent_kafka
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from daemon.errors import BrokerUnavailable, ConfigError
+from daemon.errors import BrokerUnavailable, ConfigError, Fenced
 from daemon.kafka import ConnectionSettings, KafkaBroker
 from daemon.kafka.librdkafka import LibrdkafkaBroker
 from daemon.kafka.librdkafka import source as module
@@ -146,6 +146,24 @@ def test_records_that_come_with_a_trouble_are_given_and_the_trouble_is_told_next
     reader.poll()
     assert reader.next == {one: RECORDS + 1, other: RECORDS + 1}
     with pytest.raises(ConfigError, match="lacks the right Read"):
+        source.poll(7, 0.2)
+
+
+def test_a_member_that_must_end_says_why_although_it_hears_of_that_later(
+    source: LibrdkafkaSource, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, told = Reader(source), [[Message(TopicPartition(topic, 0), -1, KafkaError._FATAL)]]
+    reader.read(RECORDS)
+
+    def consume(_records_max: int, _wait_seconds: float) -> Sequence[Message]:
+        if told:
+            return told.pop()
+        source._contact.fatal = KafkaError(KafkaError.FENCED_INSTANCE_ID)
+        return ()
+
+    monkeypatch.setattr(source._waiting, "consume", consume)
+    reader.poll()
+    with pytest.raises(Fenced, match="another member took over the instance id"):
         source.poll(7, 0.2)
 
 

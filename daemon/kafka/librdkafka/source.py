@@ -25,6 +25,7 @@ from daemon.kafka.refusals import Right
 from daemon.types import Polled, TopicPartition
 
 TOPICS_SECONDS: Final = 30.0  # between two looks whether a topic is still the same one
+WHY_SECONDS: Final = 1.0
 _CLOSE_SECONDS = 10.0
 _SEEK_SECONDS = 10.0
 _SEEK_PAUSE_SECONDS = 0.005
@@ -174,6 +175,7 @@ class LibrdkafkaSource:
         trouble, self._trouble = self._trouble, None
         try:
             if trouble is not None:
+                self._ask_why(trouble)
                 raise trouble
             found = sorted_out(self._waiting.consume(records_max, wait_seconds))
         except KafkaException as error:
@@ -184,6 +186,12 @@ class LibrdkafkaSource:
             raise translated(raised(error), f"reading as a member of {self._group}", tried) from error
         self._trouble = found.trouble
         return found
+
+    def _ask_why(self, trouble: KafkaException) -> None:
+        """Raise what ends us, if that is the trouble: why, the library tells some time later, while it consumes."""
+        if trouble.args[0].code() == KafkaError._FATAL:  # noqa: SLF001
+            self._waiting.consume(1, WHY_SECONDS)
+            self._demand_place()
 
     # what the library tells, while it consumes
 
