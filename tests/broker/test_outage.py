@@ -65,14 +65,17 @@ def poll_until(source: Source, done: Callable[[], bool], found: list[bytes | Non
     while not done():
         assert time.monotonic() < give_up, found
         with contextlib.suppress(BrokerUnavailable):
-            batches = source.poll(500, 0.05).records.values()
+            batches = source.poll(500, 0.2).records.values()
             if found is not None:
                 found += [record.value for batch in batches for record in batch]
 
 
 def poll_for(source: Source, seconds: float, found: list[bytes | None] | None = None) -> None:
     give_up = time.monotonic() + seconds
-    poll_until(source, lambda: time.monotonic() > give_up, found)
+    while time.monotonic() < give_up:
+        batches = source.poll(500, min(seconds, 0.2)).records.values()
+        if found is not None:
+            found += [record.value for batch in batches for record in batch]
 
 
 @pytest.fixture
