@@ -26,11 +26,12 @@ REFUSED = KafkaError.TOPIC_AUTHORIZATION_FAILED
 class Message:
     """A record or a trouble, as the library tells of it."""
 
-    def __init__(self, place: TopicPartition, offset: int, code: int | None = None) -> None:
-        self._place, self._offset, self._code = place, offset, code
+    def __init__(self, place: TopicPartition, offset: int, code: int | None = None, words: str | None = None) -> None:
+        self._place, self._offset = place, offset
+        self._error = None if code is None else KafkaError(code, words)
 
     def error(self) -> KafkaError | None:
-        return None if self._code is None else KafkaError(self._code)
+        return self._error
 
     def topic(self) -> str:
         return self._place.topic
@@ -149,20 +150,12 @@ def test_records_that_come_with_a_trouble_are_given_and_the_trouble_is_told_next
         source.poll(7, 0.2)
 
 
-def test_a_member_that_must_end_says_why_although_it_hears_of_that_later(
+def test_a_member_whose_name_is_taken_hears_it_also_as_a_trouble_that_says_so_in_words_only(
     source: LibrdkafkaSource, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader, told = Reader(source), [[Message(TopicPartition(topic, 0), -1, KafkaError._FATAL)]]
-    reader.read(RECORDS)
-
-    def consume(_records_max: int, _wait_seconds: float) -> Sequence[Message]:
-        if told:
-            return told.pop()
-        source._contact.fatal = KafkaError(KafkaError.FENCED_INSTANCE_ID)
-        return ()
-
-    monkeypatch.setattr(source._waiting, "consume", consume)
-    reader.poll()
+    words = "Fatal error: Broker: Static consumer fenced by other consumer with same group.instance.id: Fatal consumer"
+    told = [Message(TopicPartition(topic, 0), -1, KafkaError._FATAL, words)]
+    monkeypatch.setattr(source._waiting, "consume", lambda *_: told)
     with pytest.raises(Fenced, match="another member took over the instance id"):
         source.poll(7, 0.2)
 

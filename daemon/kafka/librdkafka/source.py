@@ -25,10 +25,11 @@ from daemon.kafka.refusals import Right
 from daemon.types import Polled, TopicPartition
 
 TOPICS_SECONDS: Final = 30.0  # between two looks whether a topic is still the same one
-WHY_SECONDS: Final = 1.0
 _CLOSE_SECONDS = 10.0
 _SEEK_SECONDS = 10.0
 _SEEK_PAUSE_SECONDS = 0.005
+# Told as a trouble, what is fatal is called so, and only its text says what it is.
+_FENCED = (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED)  # noqa: SLF001
 _ANYWHERE = 0  # an offset that nobody has to be asked for
 # The broker looks for transactions that are too old every ten seconds.
 _SWEEP_SECONDS = 15.0
@@ -84,7 +85,7 @@ class LibrdkafkaSource:
         """
         self._note_other_topics()  # before anything is read that would be lost with what this may raise
         found = self._read(records_max, wait_seconds)
-        self._demand_place()
+        self._demand_place(found.trouble)
         self._stranded |= found.stranded
         settled = self._settle()
         # Nothing of a partition may come out between its assignment and `resume_at`, whatever was fetched of it.
@@ -175,7 +176,6 @@ class LibrdkafkaSource:
         trouble, self._trouble = self._trouble, None
         try:
             if trouble is not None:
-                self._ask_why(trouble)
                 raise trouble
             found = sorted_out(self._waiting.consume(records_max, wait_seconds))
         except KafkaException as error:
@@ -186,12 +186,6 @@ class LibrdkafkaSource:
             raise translated(raised(error), f"reading as a member of {self._group}", tried) from error
         self._trouble = found.trouble
         return found
-
-    def _ask_why(self, trouble: KafkaException) -> None:
-        """Raise what ends us, if that is the trouble: why, the library tells some time later, while it consumes."""
-        if trouble.args[0].code() == KafkaError._FATAL:  # noqa: SLF001
-            self._waiting.consume(1, WHY_SECONDS)
-            self._demand_place()
 
     # what the library tells, while it consumes
 
@@ -218,11 +212,13 @@ class LibrdkafkaSource:
 
     # after it
 
-    def _demand_place(self) -> None:
+    def _demand_place(self, trouble: KafkaException | None) -> None:
         fatal = self._contact.fatal
+        if trouble is not None and trouble.args[0].code() == KafkaError._FATAL:  # noqa: SLF001
+            fatal = trouble.args[0]
         if fatal is None:
             return
-        if fatal.code() in {KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED}:  # noqa: SLF001
+        if fatal.code() in _FENCED or any(KafkaError(code).str() in fatal.str() for code in _FENCED):
             raise Fenced(
                 f"{self._group}: another member took over the instance id {self._settings.instance_id!r}, so this one"
                 " must stop; give each member an id of its own"
