@@ -42,7 +42,7 @@ ifneq ($(MADE_FOR),$(CURDIR))
 	    exit 1; \
 	fi; \
 	echo "Longwatch: making $(VENV)/ with $$("$$candidate" --version). A few minutes and some gigabytes, once." >&2; \
-	rm -f $(STAMP) && "$$candidate" -m venv --clear $(VENV)
+	{ [ ! -L $(VENV) ] || rm $(VENV); } && rm -f $(STAMP) && "$$candidate" -m venv --clear $(VENV)
 endif
 	@$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .

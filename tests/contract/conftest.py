@@ -28,6 +28,7 @@ class World(ABC):
 
     quiet_seconds: float  # how long to listen before believing that nothing comes
     patience_seconds: float  # how long to wait for what must come
+    commits_max = 1  # how often a turn is committed until it must have been, while the group moves on
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -258,6 +259,8 @@ class KafkaWorld(World):
 
 class LibrdkafkaWorld(KafkaWorld):
     """Apache Kafka again, through the other client library."""
+
+    commits_max = 5  # it joins by itself, and may be between two generations just then
 
     def connect(self, group_id: str) -> Broker:
         """Return a door with connections of its own."""

@@ -22,7 +22,7 @@ from tests.e2e.verdict import Change, Letter, Sample
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
 
 TICKS_PER_SECOND = 6.0
-FAULTS = 6
+FAULTS = 8
 OTHER_FAULTS = 4
 BROKER_KILLS = (
     Planned("SIGKILL of a broker, started again", settle=True, pause_seconds=0.0),

@@ -78,8 +78,8 @@ def _tell(message: Any, found: Consumed) -> None:
         found.positions[partition] = message.offset()
     elif error.code() in _NOTHING_LEFT:
         found.stranded.add(partition)
-    elif error.code() not in _PASSING:
-        found.trouble = KafkaException(error)
+    elif error.code() not in _PASSING and (found.trouble is None or error.code() == KafkaError._FATAL):  # noqa: SLF001
+        found.trouble = KafkaException(error)  # of several the first, unless there is one that ends us
 
 
 def _read(message: Any) -> Read:  # the library's types say that everything may be missing, or text

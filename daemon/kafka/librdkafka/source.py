@@ -61,7 +61,7 @@ class LibrdkafkaSource:
         self._delivered: set[TopicPartition] = set()
         self._stranded: set[TopicPartition] = set()  # nothing is left there where we stand
         self._stopped: set[TopicPartition] = set()  # the library reads no more there, until it begins anew
-        self._trouble: KafkaException | None = None
+        self._trouble: KafkaException | None = None  # that came with records, and is told by the next poll
         self._positions: dict[TopicPartition, int] = {}
         self._topic_ids: dict[str, str] = {}
         self._closed = False

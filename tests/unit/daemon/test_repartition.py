@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from daemon import events
-from daemon.errors import InputUnusable
+from daemon.errors import BrokerUnavailable, InputUnusable
 from daemon.formats import JsonFormat, Malformed
 from daemon.formats.packed import PackedFormat
 from daemon.homes import Homes
 from daemon.intake import Limits
 from daemon.intakes import ByTopic
-from daemon.memory import MemoryBroker, MemoryCluster
+from daemon.memory import MemoryBroker, MemoryCluster, Operation
+from daemon.memory.faults import Faults, no_faults
 from daemon.repartition import STUCK_SECONDS, Around, Repartition, RepartitionSettings
 from daemon.types import Outgoing, TopicPartition, TopicSpec
 from daemon.wanted import Wanted
@@ -52,6 +53,7 @@ class Stage:
     noted: list[events.Event] = field(default_factory=list)
     ours: bool = True
     stood: dict[TopicPartition, int] = field(default_factory=dict)
+    faults: Faults = no_faults
 
     def __post_init__(self) -> None:
         self.cluster = MemoryCluster(now_ms=lambda: T + 10**7, idle=self._idle)
@@ -63,7 +65,7 @@ class Stage:
 
     def member(self, name: str = "one", settings: RepartitionSettings = SETTINGS) -> Repartition:
         """Return a member that believes to be the one, as long as `ours` says so."""
-        door = MemoryBroker(self.cluster, GROUP)
+        door = MemoryBroker(self.cluster, GROUP, faults=self.faults)
         around = Around(
             door=door,
             writer=door.writer(name),
@@ -245,14 +247,22 @@ def test_a_topic_that_grows_and_one_that_appears_are_read_too() -> None:
     stage.until(member, lambda: stage.written() == [0, 1, 2])
 
 
-def test_who_is_far_ahead_of_the_others_is_paused_until_they_have_come_up() -> None:
-    stage = Stage()
-    stage.publish(0, *(sample(3 * tick) for tick in range(200)))
-    stage.publish(1, *(sample(3 * tick + 1) for tick in range(200)))
-    stage.publish(2, *(sample(3 * tick + 2) for tick in range(200)))
-    settings = replace(SETTINGS, held_bytes_max=20_000, records_max=7)
+@pytest.mark.parametrize("every", [0, 2])
+def test_who_is_far_ahead_is_paused_until_the_others_have_come_up_and_a_broker_lets_it_be_resumed(every: int) -> None:
+    resumed = [0]
+
+    def refuse(operation: Operation) -> None:
+        resumed[0] += operation == "resume"
+        if operation == "resume" and every and resumed[0] % every:
+            raise BrokerUnavailable("no broker to resume at")
+
+    stage = Stage(faults=refuse)
+    for number in range(3):
+        stage.publish(number, *(sample(3 * tick + number) for tick in range(200)))
+    settings = replace(SETTINGS, held_bytes_max=2_000, records_max=7)
     stage.until(stage.member(settings=settings), lambda: len(stage.written()) == 600, 2000)
     assert stage.written() == list(range(600))
+    assert resumed[0] > 10 * len(RAW)  # after pauses, not only at the beginning
 
 
 def test_what_cannot_be_used_is_a_dead_letter_with_the_place_that_it_came_from() -> None:
