@@ -68,7 +68,7 @@ class Bench:
         self._prefix = f"restore-{uuid.uuid4().hex[:8]}-"
         self._settings = ConnectionSettings((bootstrap,), record_bytes_max=assembly.STATE_MESSAGE_BYTES_MAX)
         self.broker = KafkaBroker(self._settings)
-        config = _config(streams)
+        config = _config(streams, f"{self._prefix}metrics")
         self._layouts, self._intake = assembly.layouts(config), assembly.intake(config)
         detector = config.groups[0].detector()
         self._group = Group("all", Detector(detector, network(detector), "model"))
@@ -197,9 +197,9 @@ class _Line:
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-def _config(streams: int) -> Config:
-    most = max(streams, REPLAYED_STREAMS)
-    return loads(json.dumps({"groups": [{"name": "all", "max_streams": most}]}), "restore.yaml", {})
+def _config(streams: int, topic: str) -> Config:
+    group = {"name": "all", "max_streams": max(streams, REPLAYED_STREAMS)}
+    return loads(json.dumps({"input": {"topics": [topic]}, "groups": [group]}), "restore.yaml", {})
 
 
 def spread(values: Sequence[float], unit: str, digits: int = 2) -> str:

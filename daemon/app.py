@@ -15,6 +15,7 @@ from pathlib import Path
 from daemon import assembly, events, first_stage
 from daemon.allocator import collect_seldom, keep_freed_memory
 from daemon.config import Config
+from daemon.deliveries import Deliveries, deliveries
 from daemon.discovery import Discovery
 from daemon.errors import BrokerUnavailable
 from daemon.http import Pages
@@ -44,6 +45,7 @@ class _Life:
     stop: threading.Event
     stack: ExitStack
     inquiries: Inquiries
+    deliveries: Deliveries
     config_checksum: str  # of the settings as the operator wrote them
 
 
@@ -74,10 +76,14 @@ def run(config: Config, config_path: Path, log: Log, worker: int | None = None) 
             log.info("listening", port=pages.port)
         broker = assembly.connected(config)
         stack.callback(broker.close)
-        loop = _composed(config, config_path, broker, telemetry, notifier, _Life(stop, stack, inquiries, checksum))
+        delivering = deliveries(config, telemetry.note, stop)
+        stack.callback(delivering.close)
+        life = _Life(stop, stack, inquiries, delivering, checksum)
+        loop = _composed(config, config_path, broker, telemetry, notifier, life)
         if loop is None:
             return
         notifier.ready("restoring")
+        delivering.start()
         with _shutdown_deadline(config.shutdown_seconds, stop):
             loop.run()
         notifier.stopping("stopped")
@@ -133,6 +139,7 @@ def _composed(
         if first is not None:
             first.turn()
         around.inquiries.answer(partitions)
+        around.deliveries.check()
 
     writer = broker.writer(assembly.identity(config))
     surroundings = Surroundings(source, writer, intake, partitions, telemetry.note, time.monotonic, after_turn)

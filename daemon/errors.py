@@ -10,7 +10,9 @@ DaemonError
 ├── InputUnusable        too many records in a row cannot be used, and we were told to stop then: exit 78
 ├── StateUnusable        a page or manifest cannot be used: start that partition afresh, loudly
 ├── ModelUnusable        an artefact cannot be used: keep the model that runs
-└── EvidenceUnusable     an alert's score cannot be computed again: say why
+├── EvidenceUnusable     an alert's score cannot be computed again: say why
+├── ReceiverUnavailable  nobody took a notice of an alert: wait, try again
+└── NoticeRefused        a receiver will never take this notice: say so, go on with the next
 
 Anything else is a programmer's error: crash, restart, replay.
 """
@@ -64,3 +66,11 @@ class ModelUnusable(DaemonError):
 
 class EvidenceUnusable(DaemonError):
     """What an alert carries is not enough to compute its score again; the text says why, and what to do."""
+
+
+class ReceiverUnavailable(DaemonError):
+    """A receiver of alerts did not answer, or said that it cannot take any now."""
+
+
+class NoticeRefused(DaemonError):
+    """A receiver of alerts said that what it was sent is at fault."""

@@ -286,6 +286,40 @@ class RepartitionFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivered:
+    """A receiver took notices of alerts, new ones or reminders."""
+
+    receiver: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRefused:
+    """A receiver will never take the notice of an alert; it is left out."""
+
+    receiver: str
+    alert_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFailed:
+    """A receiver, or a replica of it, did not take notices; they are sent again."""
+
+    receiver: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryMeasured:
+    """How much of the alerts topic a receiver has not been told yet, and of how many open alerts it is reminded."""
+
+    receiver: str
+    behind: int
+    reminded: int
+
+
+@dataclass(frozen=True, slots=True)
 class Readiness:
     """Whether every assigned partition is restored."""
 
@@ -324,5 +358,9 @@ Event = (
     | Repartitioning
     | Repartitioned
     | RepartitionFailed
+    | Delivered
+    | DeliveryRefused
+    | DeliveryFailed
+    | DeliveryMeasured
     | Readiness
 )

@@ -203,11 +203,7 @@ class Metrics(Enum):
         "Time since pages of state were last written, or since the start. Far above state.flush_seconds while "
         "samples arrive, a restart replays that much.",
     )
-    PAGES = Declared(
-        "counter",
-        "longwatch_state_pages_written_total",
-        "Pages of state written to the state topic.",
-    )
+    PAGES = Declared("counter", "longwatch_state_pages_written_total", "Pages of state written to the state topic.")
     BYTES = Declared(
         "counter",
         "longwatch_state_bytes_written_total",
@@ -311,18 +307,8 @@ class Metrics(Enum):
         "1 while a training runs beside the loop.",
         ("group",),
     )
-    TRAINING_SECONDS = Declared(
-        "gauge",
-        "longwatch_training_seconds",
-        "How long the last training took.",
-        ("group",),
-    )
-    BUILD_INFO = Declared(
-        "info",
-        "longwatch_build_info",
-        "Versions that run here.",
-        ("version", "python", "torch"),
-    )
+    TRAINING_SECONDS = Declared("gauge", "longwatch_training_seconds", "How long the last training took.", ("group",))
+    BUILD_INFO = Declared("info", "longwatch_build_info", "Versions that run here.", ("version", "python", "torch"))
     CONFIG_INFO = Declared(
         "info",
         "longwatch_config_info",
@@ -365,6 +351,26 @@ class Metrics(Enum):
         "counter",
         "longwatch_repartitioned_readings_total",
         "Readings in those records. Far more of them than records: the producer packs many streams into one.",
+    )
+    DELIVERIES = Declared(
+        "counter",
+        "longwatch_deliveries_total",
+        "Notices of alerts that a receiver took, reminders among them; that it will never take (`refused`, see the "
+        "log); and attempts that failed and are made again.",
+        ("receiver", "outcome"),
+    )
+    DELIVERY_LAG_RECORDS = Declared(
+        "gauge",
+        "longwatch_delivery_lag_records",
+        "Records of the alerts topic that a receiver has not been told yet, of this member's share. If it grows, the "
+        "receiver does not answer, or not fast enough: see longwatch_deliveries_total and the log.",
+        ("receiver",),
+    )
+    REMINDED = Declared(
+        "gauge",
+        "longwatch_delivery_open_alerts",
+        "Open alerts of which an Alertmanager is reminded by this member.",
+        ("receiver",),
     )
     WORKER_UP = Declared(
         "gauge",

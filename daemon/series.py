@@ -32,6 +32,12 @@ def start_process(numbers: Numbers, config_checksum: str) -> None:
         numbers.start(Metrics.TURN_SECONDS, phase)
 
 
+def start_receiver(numbers: Numbers, receiver: str) -> None:
+    """Begin every series that each receiver of alerts has."""
+    for outcome in ("taken", "refused", "failed"):
+        numbers.start(Metrics.DELIVERIES, receiver, outcome)
+
+
 def start_group(numbers: Numbers, group: str) -> None:
     """Begin every series that each group has."""
     for metric in (Metrics.SAMPLES, Metrics.SCORE, Metrics.MODELS_REFUSED, Metrics.WITHHELD):

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Literal, assert_never, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from daemon import events
+from daemon import events, stages
 from daemon.exposition import Numbers
+from daemon.lines import Line, short
 from daemon.logs import Budget, Log
 from daemon.metrics import Metrics
 from daemon.series import start_group, start_process, start_topic
 from daemon.types import TopicPartition
 
 _LINES_MAX = 30  # a minute, for each kind of event
-_DETAIL_CHARS_MAX = 300
 _CHANGE_EVENTS = {"open": "alert_opened", "update": "alert_updated", "close": "alert_closed"}
 
 
@@ -27,17 +27,6 @@ class Condition:
 
     ok: bool
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """One line for the log. `scarce` names what may be said once a minute only; `weight` is how much it stands for."""
-
-    level: Literal["debug", "info", "warning"]
-    event: str
-    fields: Mapping[str, object] = field(default_factory=dict)
-    scarce: Hashable = None
-    weight: int = 1
 
 
 class Telemetry:
@@ -101,7 +90,7 @@ class Telemetry:
             ok=False, reason=f"{known.partitions_restoring} of {known.partitions_assigned} partitions are restoring"
         )
 
-    def _allowed(self, line: _Line) -> _Line | None:
+    def _allowed(self, line: Line) -> Line | None:
         """Return the line as it may be written: with what was left out before it, or not at all."""
         if line.level == "debug":
             return line
@@ -115,9 +104,9 @@ class Telemetry:
             self._numbers.add(Metrics.LINES_SUPPRESSED, 1, line.event)
             return None
         fields = {**line.fields, "suppressed": suppressed} if suppressed else line.fields
-        return _Line(line.level, line.event, fields)
+        return Line(line.level, line.event, fields)
 
-    def _count(self, event: events.Event) -> Iterable[_Line]:  # noqa: C901, PLR0911, PLR0912 - a table, one line each
+    def _count(self, event: events.Event) -> Iterable[Line]:  # noqa: C901, PLR0911, PLR0912 - a table, one line each
         match event:
             case events.TurnCommitted():
                 return self._turn_committed(event)
@@ -131,7 +120,7 @@ class Telemetry:
                 return self._streams_spread(event)
             case events.TopicsFound():
                 self._numbers.set(Metrics.TOPICS, len(event.topics))
-                return (_Line("info", "topics_found", {"topics": _short(", ".join(event.new))}),) if event.new else ()
+                return (Line("info", "topics_found", {"topics": short(", ".join(event.new))}),) if event.new else ()
             case events.SamplesJoined():
                 return self._samples_joined(event)
             case events.ChannelsMissing():
@@ -175,13 +164,15 @@ class Telemetry:
                 self._numbers.add(Metrics.INQUIRIES, 1, event.outcome)
                 return ()
             case events.Repartitioning() | events.Repartitioned() | events.RepartitionFailed():
-                return self._repartition(event)
+                return stages.repartition(self._numbers, event)
+            case events.Delivered() | events.DeliveryRefused() | events.DeliveryFailed() | events.DeliveryMeasured():
+                return stages.delivery(self._numbers, event)
             case events.Readiness():
                 return self._readiness_measured(event)
             case _:
                 assert_never(event)
 
-    def _turn_committed(self, event: events.TurnCommitted) -> Iterable[_Line]:
+    def _turn_committed(self, event: events.TurnCommitted) -> Iterable[Line]:
         self._numbers.add(Metrics.TURNS, 1, "committed")
         self._numbers.add(Metrics.TRANSACTIONS, 1, "committed")
         self._numbers.add(Metrics.RECORDS, event.records)
@@ -196,76 +187,59 @@ class Telemetry:
             self._numbers.observe_all(Metrics.SCORE, scores, group)
             self._numbers.add(Metrics.WITHHELD, event.withheld.get(group, 0), group)
         fields = {"records": event.records, "samples": event.samples, "seconds": round(sum(phases.values()), 4)}
-        yield _Line("debug", "turn_committed", fields)
+        yield Line("debug", "turn_committed", fields)
 
-    def _repartition(
-        self, event: events.Repartitioning | events.Repartitioned | events.RepartitionFailed
-    ) -> Iterable[_Line]:
-        match event:
-            case events.Repartitioning():
-                self._numbers.set(Metrics.REPARTITIONING, event.active)
-                return (_Line("info", "repartition_begun" if event.active else "repartition_ceased"),)
-            case events.Repartitioned():
-                self._numbers.add(Metrics.TRANSACTIONS, 1, "committed")
-                self._numbers.add(Metrics.REPARTITIONED_RECORDS, event.records)
-                self._numbers.add(Metrics.REPARTITIONED_READINGS, event.readings)
-                self._numbers.observe(Metrics.TURN_SECONDS, event.seconds, "repartition")
-                return ()
-            case events.RepartitionFailed():
-                self._numbers.add(Metrics.TRANSACTIONS, 1, "failed")
-                return (_Line("warning", "repartition_failed", {"why": _short(event.why)}),)
-
-    def _turn_failed(self, event: events.TurnFailed) -> Iterable[_Line]:
+    def _turn_failed(self, event: events.TurnFailed) -> Iterable[Line]:
         self._numbers.add(Metrics.TURNS, 1, "failed")
         self._numbers.add(Metrics.TRANSACTIONS, 1, "failed")
-        partitions = _short(", ".join(f"{topic}/{number}" for topic, number in event.partitions))
-        yield _Line("warning", "turn_failed", {"why": _short(event.why), "partitions": partitions})
+        partitions = short(", ".join(f"{topic}/{number}" for topic, number in event.partitions))
+        yield Line("warning", "turn_failed", {"why": short(event.why), "partitions": partitions})
 
-    def _records_rejected(self, event: events.RecordsRejected) -> Iterable[_Line]:
+    def _records_rejected(self, event: events.RecordsRejected) -> Iterable[Line]:
         for (topic, reason), count in Counter((one.topic, one.reason) for one in event.rejected).items():
             self._introduce_topic(topic)
             self._numbers.add(Metrics.REJECTED, count, topic, reason)
             first = next(one for one in event.rejected if (one.topic, one.reason) == (topic, reason))
             fields = {"topic": topic, "reason": reason, "records": count, "partition": first.partition}
-            detail = {"offset": first.offset, "detail": _short(first.detail)}
-            yield _Line("warning", "records_rejected", {**fields, **detail}, scarce=reason, weight=count)
+            detail = {"offset": first.offset, "detail": short(first.detail)}
+            yield Line("warning", "records_rejected", {**fields, **detail}, scarce=reason, weight=count)
 
-    def _samples_dropped(self, event: events.SamplesDropped) -> Iterable[_Line]:
+    def _samples_dropped(self, event: events.SamplesDropped) -> Iterable[Line]:
         self._introduce_group(event.group)
         self._numbers.add(Metrics.DROPPED, event.count, event.group, event.reason)
         fields = {"group": event.group, "reason": event.reason, "samples": event.count}
-        yield _Line("info", "samples_dropped", fields, scarce=(event.group, event.reason), weight=event.count)
+        yield Line("info", "samples_dropped", fields, scarce=(event.group, event.reason), weight=event.count)
 
-    def _streams_spread(self, event: events.StreamsSpread) -> Iterable[_Line]:
+    def _streams_spread(self, event: events.StreamsSpread) -> Iterable[Line]:
         self._numbers.add(Metrics.SPREAD, event.count, event.topic, event.group)
         if self._first("spread", event.topic):  # nobody has to read it twice
-            fields = {"topic": event.topic, "group": event.group, "stream": _short(event.stream)}
-            yield _Line("warning", "streams_spread", fields)
+            fields = {"topic": event.topic, "group": event.group, "stream": short(event.stream)}
+            yield Line("warning", "streams_spread", fields)
 
-    def _samples_joined(self, event: events.SamplesJoined) -> Iterable[_Line]:
+    def _samples_joined(self, event: events.SamplesJoined) -> Iterable[Line]:
         self._numbers.add(Metrics.JOINED, event.complete, event.group, "complete")
         self._numbers.add(Metrics.JOINED, event.incomplete, event.group, "incomplete")
         return ()
 
-    def _points_unselected(self, event: events.PointsUnselected) -> Iterable[_Line]:
+    def _points_unselected(self, event: events.PointsUnselected) -> Iterable[Line]:
         self._introduce_topic(event.topic)
         self._numbers.add(Metrics.UNSELECTED, event.count, event.topic)
         return ()
 
-    def _streams_forgotten(self, event: events.StreamsForgotten) -> Iterable[_Line]:
+    def _streams_forgotten(self, event: events.StreamsForgotten) -> Iterable[Line]:
         self._introduce_group(event.group)
         self._numbers.add(Metrics.FORGOTTEN, event.count, event.group, event.reason)
         why = {"group": event.group, "reason": event.reason}
-        yield _Line("warning", "streams_forgotten", {**why, "streams": event.count}, (*why.values(),), event.count)
+        yield Line("warning", "streams_forgotten", {**why, "streams": event.count}, (*why.values(),), event.count)
 
-    def _alert_changed(self, event: events.AlertChanged) -> Iterable[_Line]:
+    def _alert_changed(self, event: events.AlertChanged) -> Iterable[Line]:
         self._introduce_group(event.group)
         self._numbers.add(Metrics.ALERTS, 1, event.group, event.change, event.rule)
-        what = {"group": event.group, "rule": event.rule, "stream": _short(event.stream)}
+        what = {"group": event.group, "rule": event.rule, "stream": short(event.stream)}
         fields = {**what, "alert_id": event.alert_id, "score": round(float(event.score), 3)}
-        yield _Line("info" if event.change == "close" else "warning", _CHANGE_EVENTS[event.change], fields)
+        yield Line("info" if event.change == "close" else "warning", _CHANGE_EVENTS[event.change], fields)
 
-    def _streams_counted(self, event: events.StreamsCounted) -> Iterable[_Line]:
+    def _streams_counted(self, event: events.StreamsCounted) -> Iterable[Line]:
         self._introduce_group(event.group)
         for state in get_args(events.StreamState):
             self._numbers.set(Metrics.STREAMS, event.by_state.get(state, 0), event.group, state)
@@ -274,96 +248,96 @@ class Telemetry:
         self._numbers.set(Metrics.MAINTENANCE, event.maintenance, event.group)
         return ()
 
-    def _lag_measured(self, event: events.LagMeasured) -> Iterable[_Line]:
+    def _lag_measured(self, event: events.LagMeasured) -> Iterable[Line]:
         self._introduce_topic(event.partition.topic)
         self._newest[event.partition] = self._clock() - event.seconds
         self._numbers.set(Metrics.LAG_RECORDS, event.records, *_labels(event.partition))
         self._numbers.set(Metrics.REJECTED_RUN, event.rejected_run, *_labels(event.partition))
         return ()
 
-    def _partition_restored(self, event: events.PartitionRestored) -> Iterable[_Line]:
+    def _partition_restored(self, event: events.PartitionRestored) -> Iterable[Line]:
         self._introduce_topic(event.partition.topic)
         self._numbers.observe(Metrics.RESTORE_SECONDS, event.seconds)
         self._numbers.add(Metrics.RESTORED_RECORDS, event.replayed_records)
         fields = {"seconds": round(event.seconds, 3), "pages": event.pages, "replayed_records": event.replayed_records}
-        yield _Line("info", "partition_restored", {**_where(event.partition), **fields})
+        yield Line("info", "partition_restored", {**_where(event.partition), **fields})
 
-    def _partition_dropped(self, event: events.PartitionDropped) -> Iterable[_Line]:
+    def _partition_dropped(self, event: events.PartitionDropped) -> Iterable[Line]:
         # Another member exports these from now on; two members with one series would add up.
         self._newest.pop(event.partition, None)
         for metric in (Metrics.LAG_RECORDS, Metrics.LAG_SECONDS, Metrics.REJECTED_RUN):
             self._numbers.remove(metric, *_labels(event.partition))
-        yield _Line("info", "partition_dropped", _where(event.partition))
+        yield Line("info", "partition_dropped", _where(event.partition))
 
-    def _state_discarded(self, event: events.StateDiscarded) -> Iterable[_Line]:
+    def _state_discarded(self, event: events.StateDiscarded) -> Iterable[Line]:
         self._numbers.add(Metrics.DISCARDED, 1)
-        yield _Line("warning", "state_discarded", {**_where(event.partition), "why": _short(event.why)})
+        yield Line("warning", "state_discarded", {**_where(event.partition), "why": short(event.why)})
 
-    def _input_gap(self, event: events.InputGap) -> Iterable[_Line]:
+    def _input_gap(self, event: events.InputGap) -> Iterable[Line]:
         self._introduce_topic(event.partition.topic)
         self._numbers.add(Metrics.INPUT_GAPS, 1, event.partition.topic, event.reason)
         fields = {"reason": event.reason, "reached": event.reached, "resumed": event.resumed}
-        yield _Line("warning", "input_gap", {**_where(event.partition), **fields})
+        yield Line("warning", "input_gap", {**_where(event.partition), **fields})
 
-    def _state_flushed(self, event: events.StateFlushed) -> Iterable[_Line]:
+    def _state_flushed(self, event: events.StateFlushed) -> Iterable[Line]:
         self._flushed = self._clock()
         self._numbers.set(Metrics.FLUSH_TIME, self._flushed)
         self._numbers.add(Metrics.PAGES, event.pages)
         self._numbers.add(Metrics.BYTES, event.bytes)
-        yield _Line("debug", "state_flushed", {"pages": event.pages, "bytes": event.bytes})
+        yield Line("debug", "state_flushed", {"pages": event.pages, "bytes": event.bytes})
 
-    def _model_swapped(self, event: events.ModelSwapped) -> Iterable[_Line]:
+    def _model_swapped(self, event: events.ModelSwapped) -> Iterable[Line]:
         self._introduce_group(event.group)
         self._numbers.tell(Metrics.MODEL_INFO, event.group, event.model_id)
         self._numbers.set(Metrics.MODEL_SAMPLES, event.trained_samples, event.group)
         self._numbers.set(Metrics.MODEL_TIME, event.created_at_ms / 1000.0, event.group)
         fields = {"group": event.group, "model_id": event.model_id, "trained_samples": event.trained_samples}
-        yield _Line("info", "model_swapped", fields)
+        yield Line("info", "model_swapped", fields)
 
-    def _model_refused(self, event: events.ModelRefused) -> Iterable[_Line]:
+    def _model_refused(self, event: events.ModelRefused) -> Iterable[Line]:
         self._introduce_group(event.group)
         self._numbers.add(Metrics.MODELS_REFUSED, 1, event.group)
-        yield _Line("warning", "model_refused", {"group": event.group, "why": _short(event.why)})
+        yield Line("warning", "model_refused", {"group": event.group, "why": short(event.why)})
 
-    def _training_started(self, event: events.TrainingStarted) -> Iterable[_Line]:
+    def _training_started(self, event: events.TrainingStarted) -> Iterable[Line]:
         self._introduce_group(event.group)
         self._numbers.set(Metrics.TRAINING_RUNNING, 1, event.group)
         self._numbers.add(Metrics.TRAINING_CAUSES, 1, event.group, event.cause)
-        yield _Line("info", "training_started", {"group": event.group, "cause": event.cause})
+        yield Line("info", "training_started", {"group": event.group, "cause": event.cause})
 
-    def _drift_measured(self, event: events.DriftMeasured) -> Iterable[_Line]:
+    def _drift_measured(self, event: events.DriftMeasured) -> Iterable[Line]:
         self._numbers.set(Metrics.DRIFTED, event.drifted, event.group)
         for metric, figure in ((Metrics.DRIFT_SHARE, event.share), (Metrics.DRIFT_GROWTH, event.growth)):
             self._numbers.set(metric, figure, event.group)
         figures = {"share": round(event.share, 3), "growth": round(event.growth, 3), "streams": event.streams}
-        return (_Line("info", "drifted", {"group": event.group, **figures}, event.group),) if event.drifted else ()
+        return (Line("info", "drifted", {"group": event.group, **figures}, event.group),) if event.drifted else ()
 
-    def _training_progressed(self, event: events.TrainingProgressed) -> Iterable[_Line]:
+    def _training_progressed(self, event: events.TrainingProgressed) -> Iterable[Line]:
         epochs = {"group": event.group, "epoch": event.epoch, "epochs_max": event.epochs_max}
         fields = {**epochs, "validation_loss": round(float(event.validation_loss), 6)}
-        yield _Line("info", "training_progressed", fields, scarce=event.group)
+        yield Line("info", "training_progressed", fields, scarce=event.group)
 
-    def _broker_lost(self, event: events.BrokerLost) -> Iterable[_Line]:
+    def _broker_lost(self, event: events.BrokerLost) -> Iterable[Line]:
         self._numbers.add(Metrics.BROKER_LOST, 1)
-        yield _Line("warning", "broker_lost", {"why": _short(event.why)}, scarce="")
+        yield Line("warning", "broker_lost", {"why": short(event.why)}, scarce="")
 
-    def _training_finished(self, event: events.TrainingFinished) -> Iterable[_Line]:
+    def _training_finished(self, event: events.TrainingFinished) -> Iterable[Line]:
         self._introduce_group(event.group)
         self._numbers.set(Metrics.TRAINING_RUNNING, 0, event.group)
         self._numbers.set(Metrics.TRAINING_SECONDS, event.seconds, event.group)
         self._numbers.add(Metrics.TRAINING_RUNS, 1, event.group, event.outcome)
         fields = {"group": event.group, "outcome": event.outcome, "seconds": round(event.seconds, 1)}
         level: Literal["info", "warning"] = "warning" if event.outcome in {"failed", "refused"} else "info"
-        yield _Line(level, "training_finished", {**fields, "detail": _short(event.detail)})
+        yield Line(level, "training_finished", {**fields, "detail": short(event.detail)})
 
-    def _readiness_measured(self, event: events.Readiness) -> Iterable[_Line]:
+    def _readiness_measured(self, event: events.Readiness) -> Iterable[Line]:
         self._numbers.set(Metrics.READY, event.ready)
         self._numbers.set(Metrics.PARTITIONS, event.partitions_assigned, "assigned")
         self._numbers.set(Metrics.PARTITIONS, event.partitions_restoring, "restoring")
         changed = self._readiness is None or self._readiness.ready != event.ready
         self._readiness = event
         fields = {"assigned": event.partitions_assigned, "restoring": event.partitions_restoring}
-        return (_Line("info", "ready" if event.ready else "not_ready", fields),) if changed else ()
+        return (Line("info", "ready" if event.ready else "not_ready", fields),) if changed else ()
 
     def _refresh(self) -> None:
         """Bring to the moment of the scrape what grows without an event."""
@@ -393,7 +367,3 @@ def _labels(partition: TopicPartition) -> tuple[str, str]:
 
 def _where(partition: TopicPartition) -> dict[str, object]:
     return {"topic": partition.topic, "partition": partition.partition}
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _DETAIL_CHARS_MAX else text[: _DETAIL_CHARS_MAX - 1] + "…"

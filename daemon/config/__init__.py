@@ -16,6 +16,7 @@ from daemon.config.model import (
     ScoresOutputConfig,
     StateConfig,
 )
+from daemon.config.receivers import ReceiverConfig
 from daemon.config.schema import schema
 from daemon.config.secret import Secret
 from daemon.config.security import SecurityConfig
@@ -32,6 +33,7 @@ __all__ = [
     "Matcher",
     "MatcherError",
     "OutputsConfig",
+    "ReceiverConfig",
     "ScoresOutputConfig",
     "Secret",
     "SecurityConfig",

@@ -26,6 +26,7 @@ from daemon.config.kinds import (
     labels_named,
 )
 from daemon.config.maintenance import Windows
+from daemon.config.receivers import Receivers, Url
 from daemon.config.security import SecurityConfig
 from daemon.config.server import ServerConfig
 from daemon.formats.options import Compression, Envelope, TimestampSource, TimestampUnit
@@ -216,6 +217,10 @@ class OutputsConfig(Section):
     """Records that could not be used."""
     models: ModelsOutputConfig = ModelsOutputConfig()
     """Trained models."""
+    receivers: Receivers = ()
+    """Who else is told of alerts: Alertmanagers and webhooks; docs/receivers.md says more."""
+    pages_url: Url | None = None
+    """Where people reach the daemon's pages; notices of alerts then link to their stream."""
     replication: int = Field(default=1, ge=1, le=100)
     """Copies of each topic that the daemon creates; 3 in production."""
 

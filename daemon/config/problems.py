@@ -81,6 +81,7 @@ def described(found: Found) -> str:
 
 
 def _quoted(text: str) -> str:
+    text = re.sub(r"//[^/@\s]*@", f"//{SHOWN}@", text)  # a login in an address
     shown = text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
     # Matchers hold double quotes; in single ones they stay readable.
     return f"'{shown}'" if '"' in shown and "'" not in shown and shown.isprintable() else json.dumps(shown)

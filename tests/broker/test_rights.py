@@ -22,10 +22,11 @@ from daemon.config import Config, loads
 from daemon.errors import ConfigError
 from daemon.kafka import KafkaBroker
 from daemon.kafka.source import KafkaSource
-from daemon.types import Outgoing, TopicPartition, TopicSpec
+from daemon.types import Outgoing, Record, TopicPartition, TopicSpec
 from tests.broker.guarded import LIMITED, PASSWORD, Grant, Guarded
 from tests.e2e import feed
 from tests.e2e.process import Daemon, Follower, group, settings
+from tests.told import Server
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
 
@@ -40,6 +41,7 @@ NAMES = {
     "longwatch": "group",
     "longwatch-*": "group-*",
     "longwatch-repartition": "group-repartition",
+    "longwatch-receiver-*": "group-receiver-*",
     **{f"longwatch-{one}": one for one in (*OWN, "input")},
 }
 KINDS = {"--topic": "TOPIC", "--group": "GROUP", "--transactional-id": "TRANSACTIONAL_ID"}
@@ -95,14 +97,23 @@ def test_with_the_listed_rights_the_daemon_does_all_of_its_work(
     history = tmp_path / "history.csv"
     rows = [f"{feed.START_MS + tick * feed.INTERVAL_MS},{value}" for tick, value in enumerate(feed.values(0, 300))]
     history.write_text("\n".join(["timestamp,value", *rows]), encoding="utf-8")
-    daemon = Daemon(tmp_path, {**told, "groups": [learnt]})
-    assert train(TrainArguments(daemon.config, "all", (history,)), os.environ, sys.stdout, sys.stderr) == 0
+    with Server() as server:
+        told["outputs"]["receivers"] = [{"name": "hook", "webhook": server.url}]
+        daemon = Daemon(tmp_path, {**told, "groups": [learnt]})
+        assert train(TrainArguments(daemon.config, "all", (history,)), os.environ, sys.stdout, sys.stderr) == 0
+        written = worked(daemon, everything, topic_prefix, server)
+    assert [topic for topic, records in written.items() if not records] == []
+
+
+def worked(daemon: Daemon, everything: KafkaBroker, topic_prefix: str, server: Server) -> dict[str, list[Record]]:
+    """Let the daemon do all of its work, and return what it wrote."""
     with daemon:
         daemon.until(lambda: bool(daemon.said("model_swapped")), "the model is taken up")
+        daemon.until(lambda: bool(server.alerts), "a receiver is told of an alert")
         daemon.until(lambda: daemon.metric("longwatch_state_pages_written_total") > 0, "state is written")
         written = {topic: Follower(everything, f"{topic_prefix}{topic}").finish() for topic in OWN}
         assert daemon.stop() == 0
-    assert [topic for topic, records in written.items() if not records] == []
+    return written
 
 
 @pytest.mark.slow
@@ -125,6 +136,7 @@ class Member:
 
     broker: KafkaBroker
     door: KafkaBroker  # of the first stage of a repartitioned input
+    outbox: KafkaBroker  # of a receiver of alerts
     config: Config
     prefix: str
 
@@ -146,6 +158,11 @@ class Member:
     def join(self) -> None:
         """Become a member of the group, and read."""
         with closing(self.broker.source(self.config.input.topics)) as source:
+            self._take_part(source)
+
+    def deliver(self) -> None:
+        """Read the alerts as a receiver of them."""
+        with closing(self.outbox.source([f"{self.prefix}alerts"])) as source:
             self._take_part(source)
 
     def _take_part(self, source: KafkaSource) -> None:
@@ -229,6 +246,12 @@ MISSED: dict[str, tuple[Grant, str | None, Callable[[Member], object], str]] = {
         Member.write_anew,
         "Read on group group-repartition",
     ),
+    "to join a receiver's group": (
+        ("READ", "GROUP", "group-receiver-*"),
+        None,
+        Member.deliver,
+        "Read on group group-receiver-hook",
+    ),
     "to write the input anew": (("WRITE", "TOPIC", "input"), "DESCRIBE", Member.write_anew, "Write on topic input"),
     "to read it again": (("READ", "TOPIC", "input"), None, Member.read_again, "Read on topic input"),
     "to create a topic": (("CREATE", "TOPIC", "fresh"), "WRITE", Member.grow, "Create on topic fresh"),
@@ -250,13 +273,15 @@ def member(guarded: Guarded) -> Iterator[Member]:
     guarded.grant(LIMITED, listed(prefix))
     broker = KafkaBroker(guarded.settings("LOGIN", guarded.login(user=LIMITED), f"{prefix}group"))
     door = KafkaBroker(guarded.settings("LOGIN", guarded.login(user=LIMITED), f"{prefix}group-repartition"))
-    yield Member(broker, door, config, prefix)
-    broker.close()
-    door.close()
+    outbox = KafkaBroker(guarded.settings("LOGIN", guarded.login(user=LIMITED), f"{prefix}group-receiver-hook"))
+    yield Member(broker, door, outbox, config, prefix)
+    for each in (broker, door, outbox):
+        each.close()
 
 
 def test_a_member_with_the_listed_rights_misses_none(member: Member) -> None:
-    for step in (member.prepare, member.write_anew, member.read_again, member.restore, member.look, member.commit):
+    steps = (member.prepare, member.write_anew, member.read_again, member.restore, member.look, member.commit)
+    for step in (*steps, member.deliver):
         step()
     for step in (member.teach, member.leave_out):
         step()

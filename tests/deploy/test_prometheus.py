@@ -64,6 +64,7 @@ def some_of_everything() -> Iterator[events.Event]:
     yield events.ModelRefused("api", "another window")
     yield events.DriftMeasured("api", 12, 0.2, 1.1, drifted=False)
     yield from (events.Repartitioning(active=True), events.Repartitioned(5, 7, 0.1))
+    yield from (events.Delivered("duty", 3), events.DeliveryMeasured("duty", 2, 1))
     yield events.TrainingStarted("api")
     yield events.TrainingFinished("api", "published", 12.0, "loss 0.1")
     yield events.Readiness(ready=True, partitions_assigned=2, partitions_restoring=0)

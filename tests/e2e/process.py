@@ -28,7 +28,7 @@ WAIT_SECONDS = 120.0
 LOOK_SECONDS = 0.02
 STANDING_SECONDS = 10.0
 TAIL_LINES = 100
-TELLING = re.compile(r"longwatch_(turns|lag|transactions|broker_lost|partitions|ready|last_progress|samples)")
+TELLING = re.compile(r"longwatch_(turns|lag|transactions|broker_lost|partitions|ready|last_progress|samples|deliver)")
 
 
 def settings(bootstrap: str, prefix: str, **over: object) -> dict[str, Any]:

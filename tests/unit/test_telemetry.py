@@ -144,6 +144,8 @@ def one_of_each() -> Iterator[Event]:
     yield BrokerLost("no broker answered within 10 s")
     yield Inquired("late")
     yield from (events.Repartitioning(active=True), events.Repartitioned(5, 7, 0.1), events.RepartitionFailed("why"))
+    yield from (events.Delivered("duty", 4), events.DeliveryFailed("duty", "timed out"))
+    yield from (events.DeliveryRefused("duty", "a1", "bad labels"), events.DeliveryMeasured("duty", 9, 2))
     yield Readiness(ready=True, partitions_assigned=2, partitions_restoring=0)
 
 
