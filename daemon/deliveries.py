@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ from daemon import assembly, events
 from daemon.alert_events import AlertEvent
 from daemon.config import Config, ReceiverConfig
 from daemon.delivery import Around, Delivery
-from daemon.errors import BrokerUnavailable
+from daemon.errors import BrokerUnavailable, NoticeRefused, ReceiverUnavailable
 from daemon.notices import Notice, Wording, notice
 from daemon.posting import Login, Poster
 from daemon.receivers import Alertmanager, Receiver, Webhook
@@ -82,6 +82,21 @@ def deliveries(config: Config, note: Callable[[events.Event], None], stop: threa
     posters = {each.name: Poster(_login(each), each.timeout_seconds) for each in config.outputs.receivers}
     makers = [_Maker(config, each, posters[each.name], note) for each in config.outputs.receivers]
     return Deliveries(makers, note, stop)
+
+
+def reached(config: Config) -> Iterator[str]:
+    """Yield of every receiver, in words, whether it answers. Raises ConfigError for files that cannot be used."""
+    for each in config.outputs.receivers:
+        poster = Poster(_login(each), each.timeout_seconds)
+        if each.webhook is not None:
+            yield f"{each.name}: a webhook is not asked, it would take that for an alert"
+        for url in each.alertmanager:
+            try:
+                Alertmanager([url], poster.post, each.remind_seconds, time.time, lambda _why: None).tell(())
+            except (ReceiverUnavailable, NoticeRefused) as error:
+                yield f"{each.name}: does not take alerts now, {error}"
+            else:
+                yield f"{each.name}: {url} answers"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TextIO
 
 from daemon import assembly
-from daemon.config import Config, GroupConfig, load
+from daemon.config import Config, GroupConfig, ReceiverConfig, load
 from daemon.config.scopes import row_bytes
+from daemon.deliveries import reached
 from daemon.errors import ConfigError, DaemonError, TopicMismatch
 from daemon.ports import Broker
 from daemon.types import TopicPartition, TopicSpec
@@ -53,11 +54,18 @@ def _summary(config: Config) -> Iterator[str]:
     yield f"  state     {config.state.topic}, every {config.state.flush_seconds:g} s"
     outputs = config.outputs
     yield f"  alerts    {outputs.alerts.topic}"
+    yield from (f"  told      {_receiver(each)}" for each in outputs.receivers)
     yield f"  scores    {outputs.scores.topic} ({outputs.scores.keep})"
     yield f"  rejected  {outputs.dead_letters.topic}"
     yield f"  models    {outputs.models.topic}"
     yield f"  server    {f'{config.server.listen} ({config.server.protection()})' if config.server.listen else 'off'}"
     yield f"  checksum  {config.checksum()}"
+
+
+def _receiver(told: ReceiverConfig) -> str:
+    kind = "a webhook" if told.webhook else f"Alertmanager at {', '.join(told.alertmanager)}"
+    chosen = ", ".join(str(each) for each in told.match) or "every alert"
+    return f"{told.name}: {kind}; {chosen}"
 
 
 def _described(group: GroupConfig) -> str:
@@ -86,9 +94,12 @@ def _online(config: Config, connect: Callable[[Config], Broker], out: TextIO) ->
         return [_unreachable(config, error)]
     try:
         widest, problems = _check_inputs(config, broker, out)
-        return [*problems, *_check_own_topics(config, broker, widest, out)]
+        problems += _check_own_topics(config, broker, widest, out)
+        _write(out, [f"  receiver  {line}" for line in reached(config)])
     except (DaemonError, LookupError, OSError) as error:
         return [_unreachable(config, error)]
+    else:
+        return problems
     finally:
         broker.close()
 

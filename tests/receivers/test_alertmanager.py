@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from daemon import receivers
 from daemon.alert_events import Change
+from daemon.config import loads
+from daemon.deliveries import reached
 from daemon.errors import NoticeRefused, ReceiverUnavailable
 from daemon.notices import Notice, Wording, fingerprint, moment, notice
 from daemon.posting import Login, Poster
@@ -113,6 +116,23 @@ def test_it_takes_times_that_no_clock_has(real: Alertmanager) -> None:
 def test_a_body_at_fault_is_refused_by_it(real: Alertmanager) -> None:
     with pytest.raises(NoticeRefused, match="400"):
         Poster(Login(), 5.0).post(f"{real.url}/api/v2/alerts", b'[{"labels": {}}]')
+
+
+def test_the_check_of_a_configuration_says_who_answers_and_tells_nobody_of_an_alert(real: Alertmanager) -> None:
+    nobody, before = f"http://127.0.0.1:{free_port()}", len(real.alerts())
+    told = {
+        "outputs": {
+            "receivers": [
+                {"name": "duty", "alertmanager": [real.url, nobody]},
+                {"name": "chat", "webhook": "http://chat/in"},
+            ]
+        }
+    }
+    here, away, chat = reached(loads(json.dumps(told), "longwatch.yaml", {}))
+    assert here == f"duty: {real.url} answers"
+    assert away.startswith(f"duty: does not take alerts now, {nobody}: ")
+    assert chat.startswith("chat: a webhook is not asked")
+    assert len(real.alerts()) == before
 
 
 def test_one_replica_of_two_is_enough(real: Alertmanager) -> None:
