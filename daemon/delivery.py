@@ -26,6 +26,12 @@ RETRY_SECONDS: Final = 1.0  # after a receiver's first failure; twice as long af
 RETRY_SECONDS_MAX: Final = 60.0
 CLOSED_SECONDS: Final = 300.0  # for so long a closed alert is told again with the open ones
 OPEN_MAX: Final = 10_000  # alerts of a partition that are told again; beyond it the oldest are not
+TELL_SECONDS: Final = 20.0  # for changes, and as long for reminders: the group misses who does not poll for minutes
+BLIND_SECONDS_MAX: Final = (
+    900.0  # that reminders go on while Kafka does not answer; another member may have closed them
+)
+LOOK_SECONDS_MAX: Final = 120.0  # for the alerts that are open
+NEW: Final = 2**62  # committed where a receiver was tried and has not taken anything yet; no topic reaches so far
 MEASURE_SECONDS: Final = 5.0
 
 
@@ -49,12 +55,16 @@ class _Share:
     last: dict[Labels, tuple[Notice, float]] = field(default_factory=dict)  # with when it was told first
 
     def keep(self, notices: Iterable[Notice], now: float) -> None:
-        """Tell these again from `now` on, in the place of older ones with their labels; OPEN_MAX of all are kept."""
+        """Tell these again from `now` on, in the place of older ones with their labels.
+
+        OPEN_MAX of all are kept: first those go that are over, then the oldest.
+        """
         for notice in notices:
             self.last.pop(notice.labels, None)
             self.last[notice.labels] = notice, now
-        for labels in list(self.last)[: max(len(self.last) - OPEN_MAX, 0)]:
-            del self.last[labels]
+        if (more := len(self.last) - OPEN_MAX) > 0:
+            for labels in sorted(self.last, key=lambda each: self.last[each][0].ends_ms is None)[:more]:
+                del self.last[labels]
 
     def forget_closed(self, before: float) -> None:
         """Tell those no more that are over, and were told so before then."""
@@ -74,8 +84,9 @@ class Delivery:
         self._source: Source | None = None
         self._shares: dict[TopicPartition, _Share] = {}
         self._waiting: dict[TopicPartition, _Share | None] = {}  # None: where it stands is not known
-        self._new: set[TopicPartition] = set()  # of which the receiver has not heard anything yet
         self._delay, self._again_at = RETRY_SECONDS, 0.0
+        self._until = 0.0  # when enough has been told for now
+        self._trouble_since: float | None = None
         self._reminded_at, self._measured_at = around.monotonic(), float("-inf")
 
     def turn(self) -> None:
@@ -87,11 +98,13 @@ class Delivery:
             self._follow(polled)
             self._deliver(source, polled.records)
             self._resume(source)
-            self._remind()
-            self._measure(source)
-        except (BrokerUnavailable, TransactionFailed) as error:
+            self._trouble_since = None
+        except (BrokerUnavailable, TransactionFailed, LookupError) as error:
             self._begin_again(source)
             raise BrokerUnavailable(str(error)) from error
+        finally:
+            self._remind()
+        self._measure(source)
 
     def close(self) -> None:
         """Leave the group; what is not committed is told by whoever comes next."""
@@ -111,30 +124,33 @@ class Delivery:
         for partition in polled.revoked:
             self._shares.pop(partition, None)
             self._waiting.pop(partition, None)
-            self._new.discard(partition)
         self._waiting.update(dict.fromkeys(sorted(polled.assigned)))
 
     def _begin_again(self, source: Source) -> None:
-        """Forget where everything stands: after trouble the broker knows it, and we do not."""
+        """After trouble: go on with every partition from where it was told, once the broker knows that, too."""
+        if self._trouble_since is None:
+            self._trouble_since = self._around.monotonic()
         for partition in list(self._shares):
-            source.pause(partition)
-        self._waiting = dict.fromkeys([*self._shares, *self._waiting])
-        self._shares.clear()
+            self._set_aside(source, partition)
+
+    def _set_aside(self, source: Source, partition: TopicPartition) -> None:
+        source.pause(partition)
+        self._waiting[partition] = self._shares.pop(partition)
 
     def _deliver(self, source: Source, records: Mapping[TopicPartition, Sequence[Record]]) -> None:
         """Tell what was polled and commit it; what the receiver does not take is polled again later."""
         told: dict[TopicPartition, int] = {}
+        self._until = self._around.monotonic() + TELL_SECONDS
         for partition, batch in records.items():
             share = self._shares.get(partition)
             if share is None or not batch:
                 continue
-            notices = [notice for record in batch if (notice := self._read(record)) is not None]
-            if not self._is_told(notices):
-                source.pause(partition)
-                self._waiting[partition] = self._shares.pop(partition)
-                continue
-            self._keep(share, notices)
-            share.offset = told[partition] = batch[-1].offset + 1
+            found = [(record.offset, notice) for record in batch if (notice := self._read(record)) is not None]
+            count = self._tell_all(share, [notice for _, notice in found])
+            if share.offset != (at := found[count][0] if count < len(found) else batch[-1].offset + 1):
+                share.offset = told[partition] = at
+            if count < len(found):
+                self._set_aside(source, partition)
         self._commit(source, told)
 
     def _read(self, record: Record) -> Notice | None:
@@ -142,38 +158,39 @@ class Delivery:
         event = event_of(record.value) if record.value else None
         return None if event is None else self._around.notice(event)
 
-    def _is_told(self, notices: Sequence[Notice]) -> bool:
-        """Tell them all, unless the receiver is to be left alone or does not answer."""
-        if notices and self._around.monotonic() < self._again_at:
-            return False
-        try:
-            for few in bodies(notices):
-                self._tell(few)
-        except ReceiverUnavailable as error:
-            self._again_at = self._around.monotonic() + self._delay
-            self._delay = min(2 * self._delay, RETRY_SECONDS_MAX)
-            self._around.note(events.DeliveryFailed(self.name, str(error)))
-            return False
-        if notices:
-            self._delay = RETRY_SECONDS
-        return True
+    def _tell_all(self, share: _Share, notices: Sequence[Notice]) -> int:
+        """Tell the notices, keep those that were taken, and return how many of the first ones are dealt with.
 
-    def _tell(self, notices: Sequence[Notice]) -> None:
-        """Tell a few; where one of them is refused, each by itself, so that it takes no other with it."""
+        It stops where the receiver does not answer, and when it has taken so long that the group might miss us.
+        """
+        count = 0
+        for few in bodies(notices):
+            if self._around.monotonic() < self._again_at or self._around.monotonic() > self._until:
+                break
+            try:
+                taken = self._tell(few)
+            except ReceiverUnavailable as error:
+                self._again_at = self._around.monotonic() + self._delay
+                self._delay = min(2 * self._delay, RETRY_SECONDS_MAX)
+                self._around.note(events.DeliveryFailed(self.name, str(error)))
+                break
+            self._delay = RETRY_SECONDS
+            count += len(few)
+            if self._around.receiver.remind_seconds is not None:
+                share.keep(taken, self._around.monotonic())
+        return count
+
+    def _tell(self, notices: Sequence[Notice]) -> list[Notice]:
+        """Tell a few, and return what was taken; where one is refused, each by itself: it takes no other with it."""
         try:
             self._around.receiver.tell(notices)
         except NoticeRefused as error:
             if len(notices) > 1:
-                for one in notices:
-                    self._tell([one])
-            else:
-                self._around.note(events.DeliveryRefused(self.name, notices[0].alert_id, str(error)))
-        else:
-            self._around.note(events.Delivered(self.name, len(notices)))
-
-    def _keep(self, share: _Share, notices: Iterable[Notice]) -> None:
-        if self._around.receiver.remind_seconds is not None:
-            share.keep(notices, self._around.monotonic())
+                return [taken for one in notices for taken in self._tell([one])]
+            self._around.note(events.DeliveryRefused(self.name, notices[0].alert_id, str(error)))
+            return []
+        self._around.note(events.Delivered(self.name, len(notices)))
+        return list(notices)
 
     def _commit(self, source: Source, told: Mapping[TopicPartition, int]) -> None:
         if told:
@@ -182,10 +199,12 @@ class Delivery:
             self._writer_open = True
 
     def _resume(self, source: Source) -> None:
-        """Go on with one partition that waits: one that came, or one whose receiver did not answer."""
+        """Go on with one partition that waits: one that came, or one that was set aside."""
         if self._around.monotonic() < self._again_at:
             return
         for partition, share in list(self._waiting.items())[:1]:
+            if share is not None:
+                self._commit(source, {partition: share.offset})  # which it may be already
             begun = self._begun(source, partition) if share is None else share
             if begun is not None:
                 del self._waiting[partition]
@@ -195,9 +214,11 @@ class Delivery:
     def _begun(self, source: Source, partition: TopicPartition) -> _Share | None:
         """Return where a partition stands; None where the receiver is new and does not answer yet."""
         committed, bounds = source.committed(partition), self._around.broker.bounds(partition)
-        if committed is None or partition in self._new:
+        if committed is None or committed == NEW:
             return self._begun_new(source, partition, bounds)
         share = _Share(min(max(committed, bounds.first), bounds.end))
+        if committed < bounds.first:
+            self._around.note(events.InputGap(partition, "trimmed", committed, bounds.first))
         if self._around.receiver.remind_seconds is not None:
             open_alerts = self._open_before(partition, max(bounds.first, share.offset - SEARCHED_MAX), share.offset)
             share.keep([notice for notice, _ in open_alerts], self._around.monotonic())
@@ -206,27 +227,31 @@ class Delivery:
     def _begun_new(self, source: Source, partition: TopicPartition, bounds: Bounds) -> _Share | None:
         """Tell a receiver that is new which alerts are open, and of none that are over.
 
-        Before that it is committed where the first of them lies: a process that dies in between must not let an alert
-        that was told to be open end unheard.
+        While it is told, it is committed where the first of them lies: a process that dies in between must not let an
+        alert that was told to be open end unheard. Where nothing was told it is new still, and NEW says so.
         """
-        self._new.add(partition)
         share = _Share(bounds.end)
         found = self._open_before(partition, max(bounds.first, bounds.end - SEARCHED_MAX), bounds.end)
-        notices = [notice for notice, _ in found]
-        self._commit(source, {partition: min((offset for _, offset in found), default=bounds.end)})
-        if not self._is_told(notices):
-            return None
-        self._commit(source, {partition: bounds.end})
-        self._new.discard(partition)
-        self._keep(share, notices)
-        return share
+        first = min((offset for _, offset in found), default=bounds.end)
+        if found:
+            self._commit(source, {partition: first})
+        self._until = self._around.monotonic() + TELL_SECONDS
+        count = self._tell_all(share, [notice for notice, _ in found])
+        if count == len(found):
+            self._commit(source, {partition: bounds.end})
+            return share
+        if count == 0:
+            self._commit(source, {partition: NEW})
+        return None
 
     def _open_before(self, partition: TopicPartition, start: int, end: int) -> list[tuple[Notice, int]]:
         """Return what was last said of each alert that was open at the offset `end`, and where that was."""
         found: dict[Labels, tuple[Notice, int]] = {}
-        cursor = self._around.broker.cursor(partition, start)
+        cursor, give_up = self._around.broker.cursor(partition, start), self._around.monotonic() + LOOK_SECONDS_MAX
         try:
             while cursor.position < end:
+                if self._around.monotonic() > give_up:  # a topic that was made anew may never reach so far
+                    raise BrokerUnavailable(f"{partition.topic}/{partition.partition} does not come up to offset {end}")
                 for record in cursor.fetch(FETCH_RECORDS_MAX, FETCH_WAIT_SECONDS):
                     notice = self._read(record) if record.offset < end else None
                     if notice is not None:
@@ -238,23 +263,34 @@ class Delivery:
         return list(found.values())
 
     def _remind(self) -> None:
-        """Tell open alerts again, and those that were closed not long ago, where the receiver wants that."""
+        """Tell open alerts again, and those that were closed not long ago, where the receiver wants that.
+
+        It goes on for a while where Kafka does not answer: then nobody can say that an alert is over.
+        """
         now, interval = self._around.monotonic(), self._around.receiver.remind_seconds
         if interval is None or now - self._reminded_at < interval or now < self._again_at:
             return
         self._reminded_at = now
-        for share in self._shares.values():
+        if self._trouble_since is not None and now - self._trouble_since > BLIND_SECONDS_MAX:
+            return
+        self._until = now + TELL_SECONDS
+        for share in self._known():
             share.forget_closed(now - CLOSED_SECONDS)
-        self._is_told([notice for share in self._shares.values() for notice, _ in share.last.values()])
+            self._tell_all(_Share(0), [notice for notice, _ in share.last.values()])
+
+    def _known(self) -> list[_Share]:
+        return [*self._shares.values(), *(share for share in self._waiting.values() if share is not None)]
 
     def _measure(self, source: Source) -> None:
         now = self._around.monotonic()
         if now - self._measured_at < MEASURE_SECONDS:
             return
         self._measured_at = now
-        waiting = {partition: share for partition, share in self._waiting.items() if share is not None}
-        behind = sum(self._around.broker.bounds(each).end - share.offset for each, share in waiting.items())
-        lasting = [*self._shares.values(), *waiting.values()]
-        reminded = sum(notice.ends_ms is None for share in lasting for notice, _ in share.last.values())
+        # of a partition that nobody has been told anything of, it is known that something waits, and not how much
+        waits = [
+            1 if share is None else self._around.broker.bounds(partition).end - share.offset
+            for partition, share in self._waiting.items()
+        ]
+        reminded = sum(notice.ends_ms is None for share in self._known() for notice, _ in share.last.values())
         # what has been polled is told by now, and the ends of transactions are nothing to tell
-        self._around.note(events.DeliveryMeasured(self.name, behind + sum(source.lag().values()), reminded))
+        self._around.note(events.DeliveryMeasured(self.name, sum(waits) + sum(source.lag().values()), reminded))

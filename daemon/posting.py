@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import re
 import ssl
 import urllib.error
 import urllib.parse
@@ -32,10 +33,12 @@ class Login:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """What is sent elsewhere by a redirect would become a GET, and be lost."""
+    """What is sent elsewhere by a redirect would become a GET, and be lost; where to is not even read."""
 
-    def redirect_request(self, *_about: object) -> None:
-        """Follow none."""
+    def http_error_302(self, req: object, fp: object, code: int, msg: str, headers: object) -> None:
+        """Follow none: it is an answer like any other."""
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 class Poster:
@@ -51,14 +54,16 @@ class Poster:
         try:
             headers = {"Content-Type": "application/json", "User-Agent": "longwatch", **self._authorization()}
             asked = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 - http or https, by the config
-            with self._opener.open(asked, timeout=self._timeout_seconds) as answer:
-                answer.read(ANSWER_BYTES_MAX)
+            with self._opener.open(asked, timeout=self._timeout_seconds):
+                pass  # taken, whatever else it says
         except urllib.error.HTTPError as error:
             with error:
                 raise _refusal(url, error) from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise ReceiverUnavailable(f"{_place(url)}: {reason or type(error).__name__}") from error
+        except ValueError as error:  # its text may hold what we sent
+            raise ReceiverUnavailable(f"{_place(url)}: cannot be asked ({type(error).__name__})") from None
 
     def _authorization(self) -> dict[str, str]:
         login = self._login
@@ -86,8 +91,11 @@ def _place(url: str) -> str:
 
 
 def _secret(path: Path) -> str:
-    with path.open(encoding="utf-8") as file:
-        return file.read(SECRET_BYTES_MAX).rstrip("\r\n")
+    with path.open("rb") as file:
+        text = file.read(SECRET_BYTES_MAX).rstrip(b"\r\n")
+    if not re.fullmatch(rb"[ -~]+", text):
+        raise OSError(f"{path} does not hold one line of plain characters")
+    return text.decode("ascii")
 
 
 def _context(login: Login) -> ssl.SSLContext:

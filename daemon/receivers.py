@@ -59,7 +59,7 @@ class Alertmanager:
         """Tell every replica; see `Receiver.tell`."""
         now = self._now()
         body = msgspec.json.encode([self._alert(each, now) for each in notices])
-        said = {url: self._told(url, body) for url in self._urls if self._again.get(url, now) <= now}
+        said = {url: self._told(url, body) for url in self._urls if not self._is_left_alone(url, now)}
         if all(isinstance(each, ReceiverUnavailable) for each in said.values()):  # then nobody is left alone
             said |= {url: self._told(url, body) for url in self._urls if url not in said}
         if None in said.values():
@@ -68,12 +68,16 @@ class Alertmanager:
             errors = [each for each in said.values() if each is not None]
             raise next((each for each in errors if isinstance(each, NoticeRefused)), errors[0])
 
+    def _is_left_alone(self, url: str, now: float) -> bool:
+        return 0.0 < self._again.get(url, now) - now <= BACKOFF_SECONDS  # farther ahead only after a clock was set
+
     def _leave_alone(self, said: Mapping[str, ReceiverUnavailable | NoticeRefused | None], now: float) -> None:
-        """Leave replicas that failed alone for a while, so that they keep nobody waiting."""
+        """Leave replicas that failed alone for a while, so that they keep nobody waiting; tell what they said."""
         for url, error in said.items():
             self._again.pop(url, None)
             if isinstance(error, ReceiverUnavailable):
                 self._again[url] = now + BACKOFF_SECONDS
+            if error is not None:
                 self._failed(str(error))
 
     def _told(self, url: str, body: bytes) -> ReceiverUnavailable | NoticeRefused | None:

@@ -31,6 +31,7 @@ def _url(text: str) -> str:
     try:
         parts = urlsplit(text)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as it is looked up
     except ValueError:
         raise expected(_URL) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or not re.fullmatch(r"[!-~]+", text):
@@ -62,8 +63,8 @@ class ReceiverConfig(Section):
     remind_seconds: float = Field(default=60.0, ge=1, le=3600)
     """How often an Alertmanager is told of open alerts again; it takes what it has not heard of for four times that as
     over. A webhook is told once."""
-    timeout_seconds: float = Field(default=5.0, gt=0, le=60)
-    """How long a receiver may take to answer."""
+    timeout_seconds: float = Field(default=5.0, gt=0, le=30)
+    """How long a receiver may take for each step: to be reached, and to answer."""
     username: str | None = None
     """Whom to log in as (basic authentication)."""
     password_file: FileOfSecret | None = None

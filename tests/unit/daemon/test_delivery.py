@@ -1,4 +1,4 @@
-"""The delivery of alerts: everything at least once and in order, whatever fails; a new receiver; reminders."""
+"""The delivery of alerts: everything at least once and in order, whatever fails; and what a new receiver hears."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from collections.abc import Sequence
 import pytest
 
 from daemon import events
-from daemon.delivery import CLOSED_SECONDS, MEASURE_SECONDS, OPEN_MAX, RETRY_SECONDS_MAX
+from daemon.delivery import (
+    MEASURE_SECONDS,
+    POLL_SECONDS,
+    RETRY_SECONDS_MAX,
+    TELL_SECONDS,
+)
 from daemon.errors import BrokerUnavailable, Fenced, NoticeRefused, ReceiverUnavailable, TransactionFailed
 from daemon.memory import Operation
 from daemon.memory.faults import no_faults
 from daemon.notices import Notice
-from daemon.types import Outgoing
+from daemon.types import Outgoing, TopicPartition
 from tests.told import START_MS, event
 from tests.unit.daemon.delivered import (
     REMIND_SECONDS,
@@ -24,7 +29,6 @@ from tests.unit.daemon.delivered import (
     begun,
     dying_at,
     raising,
-    reminded,
     silenced,
 )
 
@@ -121,7 +125,7 @@ def test_a_process_that_dies_between_telling_and_committing_has_its_last_words_t
     assert world.pager.told == [("a", "open"), ("a", "open")]
 
 
-def test_what_was_told_and_could_not_be_committed_is_told_again_and_committed_then() -> None:
+def test_what_was_told_and_could_not_be_committed_is_committed_later_and_not_told_twice() -> None:
     world = World()
     delivery = begun(world)
     world.write(event(stream="a"))
@@ -133,10 +137,10 @@ def test_what_was_told_and_could_not_be_committed_is_told_again_and_committed_th
 
     world.faults = fault
     world.turn(delivery)
-    assert world.pager.told == [("a", "open"), ("a", "open")]
+    assert not failures
     delivery.close()
     world.turn(world.delivery())
-    assert len(world.pager.taken) == 2
+    assert world.pager.told == [("a", "open")]
 
 
 def test_one_that_is_refused_takes_no_other_with_it() -> None:
@@ -195,66 +199,6 @@ def test_two_processes_of_one_name_do_not_go_on_side_by_side() -> None:
         world.turn(delivery)
 
 
-def test_what_is_open_is_told_again_and_again_and_what_is_over_for_a_while() -> None:
-    world = World(Pager(REMIND_SECONDS))
-    delivery = begun(world)
-    world.write(event(stream="a"), event(stream="b"), event("close", stream="b"))
-    world.turn(delivery)
-    world.pager.taken.clear()
-    reminded(world, delivery)
-    assert world.pager.told == [("a", "open"), ("b", "over")]
-    world.clock += CLOSED_SECONDS
-    world.pager.taken.clear()
-    reminded(world, delivery)
-    assert world.pager.told == [("a", "open")]
-
-
-def test_an_alert_that_came_back_is_not_told_to_be_over() -> None:
-    world = World(Pager(REMIND_SECONDS))
-    delivery = begun(world)
-    world.write(event(), event("close"), event(at_ms=START_MS + 90_000))
-    world.turn(delivery)
-    world.pager.taken.clear()
-    reminded(world, delivery)
-    assert world.pager.told == [(event().stream, "open")]
-
-
-def test_reminders_go_on_after_a_restart_and_where_a_partition_moved_to() -> None:
-    world = World(Pager(REMIND_SECONDS))
-    delivery = begun(world)
-    world.write(event(stream="a"), event(stream="b"), event("close", stream="b"))
-    world.turn(delivery)
-    delivery.close()
-    world.pager.taken.clear()
-    heir = world.delivery("two")
-    world.turn(heir)
-    assert world.pager.told == []  # it was told before
-    reminded(world, heir)
-    assert world.pager.told == [("a", "open")]
-    delivery_of_both = world.delivery("three")
-    world.turn(heir, delivery_of_both)
-    world.pager.taken.clear()
-    world.clock += REMIND_SECONDS
-    world.turn(heir, delivery_of_both, turns=2)
-    assert world.pager.told == [("a", "open")]  # by one of them
-
-
-def test_reminders_are_bounded() -> None:
-    world = World(Pager(REMIND_SECONDS))
-    delivery = begun(world)
-    world.write(*(event(stream=f"s{i}") for i in range(OPEN_MAX + 5)))
-    world.turn(delivery, turns=OPEN_MAX // 100)
-    assert len(world.pager.taken) == OPEN_MAX + 5
-    world.write(event("update", stream="s5"), event(stream="last"))  # what was heard of last goes last
-    world.turn(delivery)
-    world.pager.taken.clear()
-    reminded(world, delivery)
-    assert [stream for stream, _ in world.pager.told] == [*(f"s{i}" for i in range(7, OPEN_MAX + 5)), "s5", "last"]
-    world.clock += MEASURE_SECONDS
-    world.turn(delivery, turns=1)
-    assert world.said(events.DeliveryMeasured)[-1] == events.DeliveryMeasured("pager", 0, OPEN_MAX)
-
-
 def test_it_is_told_how_far_a_receiver_is_behind() -> None:
     world = World()
     delivery = begun(world)
@@ -303,3 +247,83 @@ def test_whatever_fails_every_change_is_told_at_least_once_and_none_before_what_
         told = [one.alert_id for one in world.pager.taken if dict(one.labels)["stream"] == stream]
         firsts = list(dict.fromkeys(told))
         assert firsts == expected
+
+
+def test_a_receiver_that_takes_a_part_is_told_the_rest_and_nothing_for_ever() -> None:
+    world = World()
+    delivery = begun(world)
+    for number in range(50):
+        world.write(event(stream="s", at_ms=START_MS + number), event("close", "s", START_MS + number))
+    left = [10]
+
+    def answer(_notices: Sequence[Notice]) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            left[0] = 10  # the next time it takes some again
+            raise ReceiverUnavailable("429 Too Many Requests")
+
+    world.pager.answer = answer
+    for _ in range(40):
+        world.turn(delivery, turns=1)
+        world.clock += RETRY_SECONDS_MAX
+    assert [one.alert_id for one in world.pager.taken[::2]] == [
+        event(stream="s", at_ms=START_MS + number).alert_id for number in range(50)
+    ]
+    assert len(world.pager.taken) == 100
+
+
+def test_a_turn_tells_no_longer_than_the_group_waits_for_a_member() -> None:
+    world = World()
+    delivery = begun(world)
+    world.write(*(event(change, "s") for _ in range(60) for change in ("open", "close")))
+
+    def answer(_notices: Sequence[Notice]) -> None:
+        world.clock += 5.0
+
+    world.pager.answer = answer
+    began, longest, last = world.clock, 0.0, world.clock
+    for _ in range(60):
+        world.turn(delivery, turns=1)
+        longest, last = max(longest, world.clock - last), world.clock
+    assert longest <= TELL_SECONDS + 5.0 + POLL_SECONDS
+    assert world.clock - began >= 60 * 5.0
+    assert len(world.pager.taken) == 120
+
+
+def test_a_new_receiver_that_never_answered_is_still_new_after_a_restart() -> None:
+    world = World()
+    world.write(event(stream="old"))
+    for number in range(5):
+        world.write(event(stream="over", at_ms=START_MS + number), event("close", "over", START_MS + number))
+    world.pager.answer = raising(ReceiverUnavailable("401"))
+    delivery = begun(world)
+    delivery.close()
+    world.pager.answer = lambda _notices: None
+    world.clock += RETRY_SECONDS_MAX
+    world.turn(world.delivery())
+    assert world.pager.told == [("old", "open")]
+
+
+def test_a_new_receiver_that_does_not_answer_has_something_waiting() -> None:
+    world = World()
+    world.write(event())
+    world.pager.answer = raising(ReceiverUnavailable("401"))
+    delivery = begun(world)
+    world.clock += MEASURE_SECONDS
+    world.turn(delivery, turns=1)
+    measured = world.said(events.DeliveryMeasured)[-1]
+    assert isinstance(measured, events.DeliveryMeasured)
+    assert measured.behind > 0
+
+
+def test_what_was_deleted_before_it_was_told_is_a_gap_that_somebody_hears_of() -> None:
+    world = World()
+    delivery = begun(world)
+    world.write(event(stream="a"))
+    world.turn(delivery)
+    delivery.close()
+    world.write(event(stream="b"), event(stream="c"))
+    world.cluster.trim(TopicPartition(TOPIC, 0), 2)
+    world.turn(world.delivery())
+    assert world.pager.told == [("a", "open"), ("c", "open")]
+    assert world.said(events.InputGap) == [events.InputGap(TopicPartition(TOPIC, 0), "trimmed", 1, 2)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -84,6 +86,40 @@ def test_nothing_is_told_of_an_address_that_may_be_secret() -> None:
     assert "hunter2" not in str(lost.value)
 
 
+@pytest.mark.parametrize("content", ["SECRET\nmore", "SECRET\u00e9", "", "\ufeffSECRET"])
+def test_a_secret_that_is_none_is_waited_for_and_not_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "token").write_text(content, encoding="utf-8")
+    with Server() as server, pytest.raises(ReceiverUnavailable, match="one line of plain characters") as caught:
+        post(server.url, Login(token_file=tmp_path / "token"))
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://a..b:9093", f"http://{'a' * 64}:9093"])
+def test_a_host_that_cannot_be_looked_up_is_waited_for(url: str) -> None:
+    with pytest.raises(ReceiverUnavailable, match="UnicodeError"):
+        post(url)
+
+
+def test_where_a_redirect_leads_is_not_even_read() -> None:
+    with Server(answering(302, "http://[")) as server, pytest.raises(ReceiverUnavailable, match="answered 302"):
+        post(server.url)
+
+
+def test_what_was_taken_was_taken_whatever_comes_after_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense")
+            connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        post(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        thread.join()
+
+
 def test_a_long_answer_is_cut() -> None:
     with Server(answering(400, "x" * 10 * ANSWER_BYTES_MAX)) as server, pytest.raises(NoticeRefused) as caught:
         post(server.url)
@@ -98,8 +134,6 @@ def test_nobody_listens() -> None:
 
 
 def test_a_receiver_that_does_not_answer_is_not_waited_for() -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ReceiverUnavailable, match="timed out"):
         post(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=0.05)
 
