@@ -98,13 +98,13 @@ class Delivery:
             self._follow(polled)
             self._deliver(source, polled.records)
             self._resume(source)
+            self._measure(source)
             self._trouble_since = None
         except (BrokerUnavailable, TransactionFailed, LookupError) as error:
             self._begin_again(source)
             raise BrokerUnavailable(str(error)) from error
         finally:
             self._remind()
-        self._measure(source)
 
     def close(self) -> None:
         """Leave the group; what is not committed is told by whoever comes next."""
@@ -203,6 +203,7 @@ class Delivery:
         if self._around.monotonic() < self._again_at:
             return
         for partition, share in list(self._waiting.items())[:1]:
+            self._waiting[partition] = self._waiting.pop(partition)  # where it fails, the next turn tries another one
             if share is not None:
                 self._commit(source, {partition: share.offset})  # which it may be already
             begun = self._begun(source, partition) if share is None else share

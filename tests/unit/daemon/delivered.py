@@ -66,10 +66,15 @@ class World:
         """Let alerts change."""
         self.door.publish([codec.alert(TOPIC, each)._replace(partition=partition) for each in changes])
 
-    def delivery(self, name: str = "one", wanted: Callable[[AlertEvent], bool] = lambda _event: True) -> Delivery:
+    def delivery(
+        self,
+        name: str = "one",
+        wanted: Callable[[AlertEvent], bool] = lambda _event: True,
+        door: type[MemoryBroker] = MemoryBroker,
+    ) -> Delivery:
         """Return a process that delivers."""
         around = Around(
-            broker=MemoryBroker(self.cluster, GROUP, faults=self._fault),
+            broker=door(self.cluster, GROUP, faults=self._fault),
             identity=f"{GROUP}-{name}",
             receiver=self.pager,
             notice=lambda told: notice(told, Wording()) if wanted(told) else None,

@@ -15,10 +15,10 @@ from daemon.delivery import (
     TELL_SECONDS,
 )
 from daemon.errors import BrokerUnavailable, Fenced, NoticeRefused, ReceiverUnavailable, TransactionFailed
-from daemon.memory import Operation
+from daemon.memory import MemoryBroker, Operation
 from daemon.memory.faults import no_faults
 from daemon.notices import Notice
-from daemon.types import Outgoing, TopicPartition
+from daemon.types import Bounds, Outgoing, TopicPartition
 from tests.told import START_MS, event
 from tests.unit.daemon.delivered import (
     REMIND_SECONDS,
@@ -327,3 +327,23 @@ def test_what_was_deleted_before_it_was_told_is_a_gap_that_somebody_hears_of() -
     world.turn(world.delivery())
     assert world.pager.told == [("a", "open"), ("c", "open")]
     assert world.said(events.InputGap) == [events.InputGap(TopicPartition(TOPIC, 0), "trimmed", 1, 2)]
+
+
+class Leaderless(MemoryBroker):
+    """A door through which nothing is heard of the first partition."""
+
+    def bounds(self, partition: TopicPartition) -> Bounds:
+        """Return where the others begin and end."""
+        if partition.partition == 0:
+            raise LookupError("nobody leads it now")
+        return super().bounds(partition)
+
+
+def test_a_partition_that_cannot_be_asked_for_keeps_no_other_waiting() -> None:
+    world = World()
+    begun(world).close()
+    world.write(event(stream="a"), partition=0)
+    world.write(event(stream="b"), partition=1)
+    delivery = world.delivery(door=Leaderless)
+    world.turn(delivery)
+    assert world.pager.told == [("b", "open")]
