@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from daemon.alert_events import Group
 from daemon.config import Config, FeedConfig, GroupConfig
+from daemon.config.kinds import path_of
 from daemon.engine import layout
 from daemon.errors import BrokerUnavailable, ConfigError
 from daemon.formats import FieldPaths, Format, Options, decoder
@@ -74,21 +74,17 @@ def connection(config: Config) -> ConnectionSettings:
         record_bytes_max=STATE_MESSAGE_BYTES_MAX,
         security=Security(
             protocol=security.protocol,
-            ca_file=_path(security.ca_file),
-            cert_file=_path(security.cert_file),
-            key_file=_path(security.key_file),
+            ca_file=path_of(security.ca_file),
+            cert_file=path_of(security.cert_file),
+            key_file=path_of(security.key_file),
             key_password=security.key_password.reveal() if security.key_password else None,
             check_hostname=security.check_hostname,
             sasl_mechanism=security.sasl_mechanism,
             username=security.username,
             password=security.password.reveal() if security.password else None,
-            token_file=_path(security.token_file),
+            token_file=path_of(security.token_file),
         ),
     )
-
-
-def _path(name: str | None) -> Path | None:
-    return None if name is None else Path(name)
 
 
 def identity(config: Config) -> str:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from daemon import assembly, events
@@ -15,7 +14,7 @@ from daemon.config import Config, ReceiverConfig
 from daemon.delivery import Around, Delivery
 from daemon.errors import BrokerUnavailable, NoticeRefused, ReceiverUnavailable
 from daemon.notices import Notice, Wording, notice
-from daemon.posting import Login, Poster
+from daemon.posting import Poster
 from daemon.receivers import Alertmanager, Receiver, Webhook
 
 RETRY_SECONDS: Final = 1.0
@@ -79,7 +78,7 @@ class Deliveries:
 
 def deliveries(config: Config, note: Callable[[events.Event], None], stop: threading.Event) -> Deliveries:
     """Return what delivers to every receiver of the configuration. Raises ConfigError for files that cannot be used."""
-    posters = {each.name: Poster(_login(each), each.timeout_seconds) for each in config.outputs.receivers}
+    posters = {each.name: Poster(each.login(), each.timeout_seconds) for each in config.outputs.receivers}
     makers = [_Maker(config, each, posters[each.name], note) for each in config.outputs.receivers]
     return Deliveries(makers, note, stop)
 
@@ -87,7 +86,7 @@ def deliveries(config: Config, note: Callable[[events.Event], None], stop: threa
 def reached(config: Config) -> Iterator[str]:
     """Yield of every receiver, in words, whether it answers. Raises ConfigError for files that cannot be used."""
     for each in config.outputs.receivers:
-        poster = Poster(_login(each), each.timeout_seconds)
+        poster = Poster(each.login(), each.timeout_seconds)
         if each.webhook is not None:
             yield f"{each.name}: a webhook is not asked, it would take that for an alert"
         for url in each.alertmanager:
@@ -138,18 +137,3 @@ class _Maker:
         found = notice(event, wording)
         labels = dict(found.labels)
         return found if all(matcher.matches(labels) for matcher in told.match) else None
-
-
-def _login(told: ReceiverConfig) -> Login:
-    return Login(
-        username=told.username,
-        password_file=_path(told.password_file.path if told.password_file else None),
-        token_file=_path(told.token_file.path if told.token_file else None),
-        ca_file=_path(told.ca_file),
-        cert_file=_path(told.cert_file),
-        key_file=_path(told.key_file),
-    )
-
-
-def _path(name: str | None) -> Path | None:
-    return None if name is None else Path(name)

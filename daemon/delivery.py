@@ -27,9 +27,7 @@ RETRY_SECONDS_MAX: Final = 60.0
 CLOSED_SECONDS: Final = 300.0  # for so long a closed alert is told again with the open ones
 OPEN_MAX: Final = 10_000  # alerts of a partition that are told again; beyond it the oldest are not
 TELL_SECONDS: Final = 20.0  # for changes, and as long for reminders: the group misses who does not poll for minutes
-BLIND_SECONDS_MAX: Final = (
-    900.0  # that reminders go on while Kafka does not answer; another member may have closed them
-)
+BLIND_SECONDS_MAX: Final = 900.0  # that reminders go on without Kafka: another member may have closed the alerts
 LOOK_SECONDS_MAX: Final = 120.0  # for the alerts that are open
 NEW: Final = 2**62  # committed where a receiver was tried and has not taken anything yet; no topic reaches so far
 MEASURE_SECONDS: Final = 5.0
@@ -146,7 +144,8 @@ class Delivery:
             if share is None or not batch:
                 continue
             found = [(record.offset, notice) for record in batch if (notice := self._read(record)) is not None]
-            count = self._tell_all(share, [notice for _, notice in found])
+            count, taken = self._tell_all([notice for _, notice in found])
+            self._keep(share, taken)
             if share.offset != (at := found[count][0] if count < len(found) else batch[-1].offset + 1):
                 share.offset = told[partition] = at
             if count < len(found):
@@ -158,17 +157,17 @@ class Delivery:
         event = event_of(record.value) if record.value else None
         return None if event is None else self._around.notice(event)
 
-    def _tell_all(self, share: _Share, notices: Sequence[Notice]) -> int:
-        """Tell the notices, keep those that were taken, and return how many of the first ones are dealt with.
+    def _tell_all(self, notices: Sequence[Notice]) -> tuple[int, list[Notice]]:
+        """Tell the notices, and return how many of the first ones are dealt with, and which of them were taken.
 
         It stops where the receiver does not answer, and when it has taken so long that the group might miss us.
         """
-        count = 0
+        count, taken = 0, list[Notice]()
         for few in bodies(notices):
             if self._around.monotonic() < self._again_at or self._around.monotonic() > self._until:
                 break
             try:
-                taken = self._tell(few)
+                taken += self._tell(few)
             except ReceiverUnavailable as error:
                 self._again_at = self._around.monotonic() + self._delay
                 self._delay = min(2 * self._delay, RETRY_SECONDS_MAX)
@@ -176,9 +175,12 @@ class Delivery:
                 break
             self._delay = RETRY_SECONDS
             count += len(few)
-            if self._around.receiver.remind_seconds is not None:
-                share.keep(taken, self._around.monotonic())
-        return count
+        return count, taken
+
+    def _keep(self, share: _Share, notices: Iterable[Notice]) -> None:
+        """Tell these again, where the receiver wants that."""
+        if self._around.receiver.remind_seconds is not None:
+            share.keep(notices, self._around.monotonic())
 
     def _tell(self, notices: Sequence[Notice]) -> list[Notice]:
         """Tell a few, and return what was taken; where one is refused, each by itself: it takes no other with it."""
@@ -200,17 +202,17 @@ class Delivery:
 
     def _resume(self, source: Source) -> None:
         """Go on with one partition that waits: one that came, or one that was set aside."""
-        if self._around.monotonic() < self._again_at:
+        partition = next(iter(self._waiting), None)
+        if partition is None or self._around.monotonic() < self._again_at:
             return
-        for partition, share in list(self._waiting.items())[:1]:
-            self._waiting[partition] = self._waiting.pop(partition)  # where it fails, the next turn tries another one
-            if share is not None:
-                self._commit(source, {partition: share.offset})  # which it may be already
-            begun = self._begun(source, partition) if share is None else share
-            if begun is not None:
-                del self._waiting[partition]
-                self._shares[partition] = begun
-                source.resume_at(partition, begun.offset)
+        share = self._waiting[partition] = self._waiting.pop(partition)  # where it fails, the next turn tries another
+        if share is not None:
+            self._commit(source, {partition: share.offset})  # which it may be already
+        begun = self._begun(source, partition) if share is None else share
+        if begun is not None:
+            del self._waiting[partition]
+            self._shares[partition] = begun
+            source.resume_at(partition, begun.offset)
 
     def _begun(self, source: Source, partition: TopicPartition) -> _Share | None:
         """Return where a partition stands; None where the receiver is new and does not answer yet."""
@@ -237,9 +239,10 @@ class Delivery:
         if found:
             self._commit(source, {partition: first})
         self._until = self._around.monotonic() + TELL_SECONDS
-        count = self._tell_all(share, [notice for notice, _ in found])
+        count, taken = self._tell_all([notice for notice, _ in found])
         if count == len(found):
             self._commit(source, {partition: bounds.end})
+            self._keep(share, taken)
             return share
         if count == 0:
             self._commit(source, {partition: NEW})
@@ -277,7 +280,7 @@ class Delivery:
         self._until = now + TELL_SECONDS
         for share in self._known():
             share.forget_closed(now - CLOSED_SECONDS)
-            self._tell_all(_Share(0), [notice for notice, _ in share.last.values()])
+            self._tell_all([notice for notice, _ in share.last.values()])
 
     def _known(self) -> list[_Share]:
         return [*self._shares.values(), *(share for share in self._waiting.values() if share is not None)]

@@ -20,6 +20,6 @@ class Line:
     weight: int = 1
 
 
-def short(text: str) -> str:
-    """Return `text`, or its beginning where it is long."""
-    return text if len(text) <= DETAIL_CHARS_MAX else text[: DETAIL_CHARS_MAX - 1] + "…"
+def short(text: str, chars_max: int = DETAIL_CHARS_MAX) -> str:
+    """Return `text`, or its beginning where it is longer than `chars_max`."""
+    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"

@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 from typing import Final
 
 from daemon.alert_events import AlertEvent, Feature, Rule
+from daemon.lines import short
+from daemon.types import Labels
 
 NAMES: Final[Mapping[Rule, str]] = {
     "anomaly": "LongwatchAnomaly",
     "guard": "LongwatchGuard",
     "silence": "LongwatchSilence",
 }
+OURS: Final = ("alertname", "severity", "group", "stream")  # labels that no other may have the names of
 LABELS_MAX: Final = 60  # of a stream; an alert has a few more of ours
 VALUE_CHARS_MAX: Final = 1000  # of a label or an annotation
 SHARE_TOLD: Final = 0.05  # of the error; channels with less of it are not worth a line
@@ -37,7 +40,7 @@ class Notice:
     """One alert as it stands: two notices with the same labels are of the same stream and rule."""
 
     alert_id: str
-    labels: tuple[tuple[str, str], ...]  # sorted by name
+    labels: Labels
     annotations: Mapping[str, str]
     starts_ms: int
     ends_ms: int | None  # None: it is open
@@ -46,12 +49,13 @@ class Notice:
 
 def notice(event: AlertEvent, wording: Wording) -> Notice:
     """Return what is told of `event`. No number enters the labels: another number would be another alert."""
-    ours = {"alertname": NAMES[event.rule], "severity": event.severity, "group": event.group, "stream": event.stream}
+    ours = dict(zip(OURS, (NAMES[event.rule], event.severity, event.group, event.stream), strict=True))
     given = {**_of_the_stream(event.labels, {*ours, *wording.labels}), **wording.labels, **ours}
     labels = {name: _label(value) for name, value in given.items() if value}
     found = {**_words(event), **wording.annotations}
-    annotations = {name: _cut(value) for name, value in found.items() if value}
-    link = f"{wording.pages_url}/streams/{_in_a_url(event.stream)}" if wording.pages_url else ""
+    annotations = {name: short(value, VALUE_CHARS_MAX) for name, value in found.items() if value}
+    page = f"/streams/{_in_a_url(event.stream)}/state?group={_in_a_url(event.group)}"
+    link = f"{wording.pages_url}{page}" if wording.pages_url else ""
     return Notice(
         event.alert_id, tuple(sorted(labels.items())), annotations, event.started_at_ms, event.ended_at_ms, link
     )
@@ -63,8 +67,8 @@ def moment(time_ms: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def fingerprint(labels: Sequence[tuple[str, str]]) -> str:
-    """Return what Alertmanager calls an alert with these `labels`, sorted by name: their FNV-1a checksum, in hex."""
+def fingerprint(labels: Labels) -> str:
+    """Return what Alertmanager calls an alert with these `labels`: their FNV-1a checksum, in hex."""
     checksum = 0xCBF29CE484222325
     for byte in b"".join(b"%b\xff%b\xff" % (name.encode(), value.encode()) for name, value in labels):
         checksum = (checksum ^ byte) * 0x100000001B3 % 2**64
@@ -129,10 +133,6 @@ def _label(value: str) -> str:
     if len(value) <= VALUE_CHARS_MAX:
         return value
     return f"{value[: VALUE_CHARS_MAX - 17]}~{hashlib.sha256(value.encode()).hexdigest()[:16]}"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 1] + "…"
 
 
 def _in_a_url(text: str) -> str:

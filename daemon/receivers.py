@@ -9,6 +9,7 @@ import msgspec
 
 from daemon.errors import NoticeRefused, ReceiverUnavailable
 from daemon.notices import Notice, fingerprint, moment
+from daemon.types import Labels
 
 Post = Callable[[str, bytes], None]
 """Posts a JSON body to a URL. Raises ReceiverUnavailable, and NoticeRefused when the body itself is at fault."""
@@ -143,7 +144,7 @@ class Webhook:
 def bodies(notices: Sequence[Notice]) -> list[list[Notice]]:
     """Return the notices in order, cut so that no body is too large or says two things of one alert."""
     found: list[list[Notice]] = []
-    held: set[tuple[tuple[str, str], ...]] = set()
+    held: set[Labels] = set()
     for each in notices:
         if not found or each.labels in held or len(found[-1]) == BODY_NOTICES_MAX:
             found.append([])

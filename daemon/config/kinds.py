@@ -28,6 +28,7 @@ from daemon.wanted import PATTERN
 FILE_BYTES_MAX = 64 * 1024
 PORT_MAX = 65535
 FIELD_PATHS_MAX = 1000
+UNKNOWN = "unknown"  # a key had a problem of its own, which is reported already
 
 
 class Section(BaseModel):
@@ -160,6 +161,35 @@ def labels_named(labels: Mapping[str, str]) -> Mapping[str, str]:
     for name in labels:
         LABEL(name)
     return labels
+
+
+def path_of(name: str | None) -> Path | None:
+    """Return a file's name as a path, if there is one."""
+    return None if name is None else Path(name)
+
+
+def login_name(value: str | None) -> str | None:
+    """Return the name of a login by password if it may be one."""
+    if value is not None and (not value or ":" in value):
+        raise expected("a name without a colon")
+    return value
+
+
+def with_a_name(value: object, info: ValidationInfo) -> object:
+    """Return a password's file if there is a `username` for it, and demand one if there is."""
+    name = info.data.get("username", UNKNOWN)
+    if value is not None and name is None:
+        raise expected("a username with it")
+    if value is None and name not in (None, UNKNOWN):
+        raise expected("a file, because there is a username")
+    return value
+
+
+def with_a_certificate(value: object, info: ValidationInfo) -> object:
+    """Return a private key's file if there is a `cert_file` for it."""
+    if value is not None and info.data.get("cert_file", UNKNOWN) is None:
+        raise expected("a cert_file with it")
+    return value
 
 
 def _field_paths(value: object) -> object:

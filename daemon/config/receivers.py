@@ -18,13 +18,17 @@ from daemon.config.kinds import (
     Section,
     Selector,
     expected,
+    login_name,
+    path_of,
+    with_a_certificate,
+    with_a_name,
 )
+from daemon.notices import OURS
+from daemon.posting import Login
 
 RECEIVERS_MAX: Final = 16
-OURS: Final = frozenset({"alertname", "severity", "group", "stream"})
 LABEL: Final = Form(r"[a-zA-Z_][a-zA-Z0-9_]*", "a label's name of letters, digits and _")
 _URL: Final = "an address that begins with http:// or https://"
-_UNKNOWN: Final = "unknown"  # the key had a problem of its own, which is reported already
 
 
 def _url(text: str) -> str:
@@ -78,6 +82,21 @@ class ReceiverConfig(Section):
     key_file: ReadableFile | None = None
     """The private key of it (PEM, not encrypted); without it, `cert_file` holds the key, too."""
 
+    _name = field_validator("username")(login_name)
+    _password = field_validator("password_file")(with_a_name)
+    _key = field_validator("key_file")(with_a_certificate)
+
+    def login(self) -> Login:
+        """Return how the receiver knows us, and whom we trust."""
+        return Login(
+            username=self.username,
+            password_file=path_of(self.password_file.path if self.password_file else None),
+            token_file=path_of(self.token_file.path if self.token_file else None),
+            ca_file=path_of(self.ca_file),
+            cert_file=path_of(self.cert_file),
+            key_file=path_of(self.key_file),
+        )
+
     @field_validator("labels")
     @classmethod
     def _are_others(cls, value: Mapping[str, str]) -> Mapping[str, str]:
@@ -94,28 +113,11 @@ class ReceiverConfig(Section):
             LABEL(name)
         return value
 
-    @field_validator("password_file")
-    @classmethod
-    def _belongs_to_a_name(cls, value: object, info: ValidationInfo) -> object:
-        name = info.data.get("username", _UNKNOWN)
-        if value is not None and name is None:
-            raise expected("a username with it")
-        if value is None and name not in {None, _UNKNOWN}:
-            raise expected("a file, because there is a username")
-        return value
-
     @field_validator("token_file")
     @classmethod
     def _stands_alone(cls, value: object, info: ValidationInfo) -> object:
         if value is not None and info.data.get("username") is not None:
             raise expected("either a token or a password")
-        return value
-
-    @field_validator("key_file")
-    @classmethod
-    def _belongs_to_a_certificate(cls, value: object, info: ValidationInfo) -> object:
-        if value is not None and info.data.get("cert_file", _UNKNOWN) is None:
-            raise expected("a cert_file with it")
         return value
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
-from daemon.config.kinds import FileOfSecret, ReadableFile, Section, expected
+from daemon.config.kinds import UNKNOWN, FileOfSecret, ReadableFile, Section, expected, with_a_certificate
 from daemon.config.secret import Secret
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -14,7 +14,6 @@ Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
 _TLS = ("SSL", "SASL_SSL")
 _SASL = ("SASL_PLAINTEXT", "SASL_SSL")
-_UNKNOWN = "unknown"  # the key had a problem of its own, which is reported already
 
 
 class SecurityConfig(Section):
@@ -48,17 +47,12 @@ class SecurityConfig(Section):
     @field_validator("ca_file", "cert_file", "key_file", "key_password", "key_password_file")
     @classmethod
     def _belongs_to_tls(cls, value: object, info: ValidationInfo) -> object:
-        protocol = info.data.get("protocol", _UNKNOWN)
-        if value is not None and protocol not in (*_TLS, _UNKNOWN):
+        protocol = info.data.get("protocol", UNKNOWN)
+        if value is not None and protocol not in (*_TLS, UNKNOWN):
             raise expected(f"protocol SSL or SASL_SSL with it, not {protocol}")
         return value
 
-    @field_validator("key_file")
-    @classmethod
-    def _belongs_to_a_certificate(cls, value: object, info: ValidationInfo) -> object:
-        if value is not None and info.data.get("cert_file", _UNKNOWN) is None:
-            raise expected("a cert_file with it")
-        return value
+    _key = field_validator("key_file")(with_a_certificate)
 
     @field_validator("key_password_file", "password_file")
     @classmethod
@@ -71,10 +65,10 @@ class SecurityConfig(Section):
     @field_validator("sasl_mechanism")
     @classmethod
     def _belongs_to_sasl(cls, value: object, info: ValidationInfo) -> object:
-        protocol = info.data.get("protocol", _UNKNOWN)
+        protocol = info.data.get("protocol", UNKNOWN)
         if value is None and protocol in _SASL:
             raise expected(f"PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER, because protocol is {protocol}")
-        if value is not None and protocol not in (*_SASL, _UNKNOWN):
+        if value is not None and protocol not in (*_SASL, UNKNOWN):
             raise expected(f"protocol SASL_SSL or SASL_PLAINTEXT with it, not {protocol}")
         return value
 
@@ -89,17 +83,17 @@ class SecurityConfig(Section):
     @classmethod
     def _belongs_to_a_password_login(cls, value: object, info: ValidationInfo) -> object:
         last = info.field_name == "password_file"
-        if last and value is None and info.data.get("password", _UNKNOWN) is None and _logs_in_by_password(info):
+        if last and value is None and info.data.get("password", UNKNOWN) is None and _logs_in_by_password(info):
             raise expected(f"password or password_file, because sasl_mechanism is {info.data['sasl_mechanism']}")
         return _only_with_password_login(value, info)
 
     @field_validator("token_file")
     @classmethod
     def _belongs_to_a_token_login(cls, value: object, info: ValidationInfo) -> object:
-        mechanism = info.data.get("sasl_mechanism", _UNKNOWN)
+        mechanism = info.data.get("sasl_mechanism", UNKNOWN)
         if value is None and mechanism == "OAUTHBEARER":
             raise expected("a file, because sasl_mechanism is OAUTHBEARER")
-        if value is not None and mechanism not in ("OAUTHBEARER", _UNKNOWN):
+        if value is not None and mechanism not in ("OAUTHBEARER", UNKNOWN):
             raise expected("sasl_mechanism OAUTHBEARER with it")
         return value
 
@@ -114,10 +108,10 @@ class SecurityConfig(Section):
 
 
 def _logs_in_by_password(info: ValidationInfo) -> bool:
-    return info.data.get("sasl_mechanism", _UNKNOWN) not in (None, "OAUTHBEARER", _UNKNOWN)
+    return info.data.get("sasl_mechanism", UNKNOWN) not in (None, "OAUTHBEARER", UNKNOWN)
 
 
 def _only_with_password_login(value: object, info: ValidationInfo) -> object:
-    if value is not None and info.data.get("sasl_mechanism", _UNKNOWN) in (None, "OAUTHBEARER"):
+    if value is not None and info.data.get("sasl_mechanism", UNKNOWN) in (None, "OAUTHBEARER"):
         raise expected("sasl_mechanism PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 with it")
     return value

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pydantic import ValidationInfo, field_validator
+from pydantic import field_validator
 
 from daemon.access import Access
-from daemon.config.kinds import Address, FileOfSecret, ReadableFile, Seconds, Section, expected
-
-_UNKNOWN = "unknown"  # the key had a problem of its own, which is reported already
+from daemon.config.kinds import (
+    Address,
+    FileOfSecret,
+    ReadableFile,
+    Seconds,
+    Section,
+    login_name,
+    path_of,
+    with_a_certificate,
+    with_a_name,
+)
 
 
 class ServerConfig(Section):
@@ -42,11 +48,11 @@ class ServerConfig(Section):
     def access(self) -> Access:
         """Return who may see the pages."""
         return Access(
-            cert_file=_path(self.cert_file),
-            key_file=_path(self.key_file),
+            cert_file=path_of(self.cert_file),
+            key_file=path_of(self.key_file),
             username=self.username,
-            password_file=_path(self.password_file.path if self.password_file else None),
-            token_file=_path(self.token_file.path if self.token_file else None),
+            password_file=path_of(self.password_file.path if self.password_file else None),
+            token_file=path_of(self.token_file.path if self.token_file else None),
             probes_open=self.probes_open,
         )
 
@@ -56,30 +62,6 @@ class ServerConfig(Section):
         ways = " or ".join(way for way, file in login.items() if file is not None)
         return f"{'HTTP' if self.cert_file is None else 'HTTPS'}, {f'with {ways}' if ways else 'open'}"
 
-    @field_validator("key_file")
-    @classmethod
-    def _belongs_to_a_certificate(cls, value: object, info: ValidationInfo) -> object:
-        if value is not None and info.data.get("cert_file", _UNKNOWN) is None:
-            raise expected("a cert_file with it")
-        return value
-
-    @field_validator("username")
-    @classmethod
-    def _is_a_name(cls, value: str | None) -> str | None:
-        if value is not None and (not value or ":" in value):
-            raise expected("a name without a colon")
-        return value
-
-    @field_validator("password_file")
-    @classmethod
-    def _belongs_to_a_name(cls, value: object, info: ValidationInfo) -> object:
-        name = info.data.get("username", _UNKNOWN)
-        if value is not None and name is None:
-            raise expected("a username with it")
-        if value is None and name not in (None, _UNKNOWN):
-            raise expected("a file, because there is a username")
-        return value
-
-
-def _path(name: str | None) -> Path | None:
-    return None if name is None else Path(name)
+    _key = field_validator("key_file")(with_a_certificate)
+    _name = field_validator("username")(login_name)
+    _password = field_validator("password_file")(with_a_name)

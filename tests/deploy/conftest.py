@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.programs import found
 
 
 @pytest.fixture(scope="session")
@@ -22,14 +22,4 @@ def tool() -> Callable[[str, str], str]:
 
     Without the program the test is skipped, but never in CI: there it fails.
     """
-
-    def find(name: str, package: str) -> str:
-        path = shutil.which(name)
-        if path is None:
-            missing = f"{name} is not installed; Debian has it in the package {package}"
-            if os.environ.get("CI") == "true":
-                pytest.fail(missing)
-            pytest.skip(missing)
-        return path
-
-    return find
+    return found

@@ -5,8 +5,6 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ import pytest
 from daemon.kafka import KafkaBroker
 from daemon.model_topic import Pointer
 from daemon.types import Outgoing, TopicPartition, TopicSpec
+from tests import programs
 from tests.e2e import feed, verdict
 from tests.e2e.process import Daemon, Follower, Scores, group, longwatch, settings
 
@@ -113,17 +112,6 @@ def test_a_bad_record_is_counted_and_kept_aside_and_the_loop_goes_on(
         assert (kept[reason].value or b"") == (record.value or b"")[:1000]
 
 
-def promtool() -> str:
-    """Return where promtool is; without it the test is skipped, but never in CI."""
-    found = shutil.which("promtool")
-    if found is None:
-        missing = "promtool is not installed; Debian has it in the package prometheus"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
-
-
 def test_the_pages_satisfy_prometheus_probes_and_who_looks_closer(
     kafka_bootstrap: str, topic_prefix: str, broker: KafkaBroker, metrics: str, scores: Scores, tmp_path: Path
 ) -> None:
@@ -147,7 +135,8 @@ def test_the_pages_satisfy_prometheus_probes_and_who_looks_closer(
     assert (len(found["streams"]), state["samples"]) == (feed.PARTITIONS, 200)
     assert np.shape(state["gates"]["forget"]) == (8, 8)
     assert np.allclose(state["gates"]["hidden"][-1], state["carried"]["hidden"], atol=state["gates"]["gap"] + 1e-6)
-    checked = subprocess.run([promtool(), "check", "metrics"], input=page.encode(), capture_output=True, check=False)
+    command = [programs.found("promtool", "prometheus"), "check", "metrics"]
+    checked = subprocess.run(command, input=page.encode(), capture_output=True, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from daemon.formats import FORMATS
 from daemon.memory import MemoryRecord
 from daemon.state import PartitionState
 from daemon.types import TopicPartition
+from tests import programs
 from tests.formats.producers import PRODUCERS, Place
 from tests.formats.recording import GOLDEN, Recording, check, loaded, points, written
 
@@ -66,13 +66,7 @@ def test_what_a_producer_writes_now_is_read_as_it_means_it(
     name: str, kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
 ) -> None:
     package, run = PRODUCERS[name]
-    program = shutil.which(name) or shutil.which(f"/usr/sbin/{name}")
-    if program is None:
-        missing = f"{name} is not installed; Debian has it in the package {package}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    for each in run(program, Place(kafka_bootstrap, topic_prefix, tmp_path)):
+    for each in run(programs.found(name, package), Place(kafka_bootstrap, topic_prefix, tmp_path)):
         assert check(each) >= 4
 
 

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import shutil
 import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pytest
-
 from tests.e2e.process import until
+from tests.programs import found
 
 PROGRAM = "prometheus-alertmanager"
 HOST = "127.0.0.1"
-
-
-def program() -> str:
-    """Return where it is; without it the test is skipped, but never in CI."""
-    found = shutil.which(PROGRAM)
-    if found is None:
-        missing = f"{PROGRAM} is not installed; Debian has it in the package of that name"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
 
 
 def free_port() -> int:
@@ -58,7 +44,7 @@ class Alertmanager:
         told = {"route": route, "receivers": [{"name": "test", "webhook_configs": [hook]}]}
         config.write_text(json.dumps(told), encoding="utf-8")
         command = [
-            program(),
+            found(PROGRAM, PROGRAM),
             f"--config.file={config}",
             f"--storage.path={self._folder / 'data'}",
             f"--web.listen-address={HOST}:{self.port}",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
 
+from daemon.inquiry import Inquiries
 from daemon.notices import VALUE_CHARS_MAX, Wording, fingerprint, moment, notice
 from daemon.stream_keys import labels_of, stream_key
+from daemon.stream_pages import StreamPages, _stream_of
 from tests.told import FEATURES, START_MS, STREAM, event
 
 
@@ -32,7 +35,17 @@ def test_an_open_alert_says_what_came_what_was_expected_and_how_to_ask_on() -> N
         "explain": f"longwatch explain {event().alert_id[:8]}",
     }
     assert (told.starts_ms, told.ends_ms) == (START_MS, None)
-    assert told.link == "https://pages/streams/load%7Bhost%3D%22web-7%22%7D"
+    assert told.link == "https://pages/streams/load%7Bhost%3D%22web-7%22%7D/state?group=web"
+
+
+@pytest.mark.parametrize("stream", [STREAM, 'load{path="/a b?c#d%2F"}', "wéb/state"])
+def test_the_link_leads_to_the_page_of_the_stream(stream: str) -> None:
+    asked = urlsplit(notice(event(stream=stream, labels=labels_of(stream)), Wording(pages_url="https://pages")).link)
+    path = unquote_to_bytes(asked.path).decode("latin-1")  # as WSGI gives it
+    inquiries = Inquiries(lambda _event: None)
+    page = StreamPages(inquiries, answer_seconds=0.0).answer(path, asked.query)
+    assert page.status == "503 Service Unavailable"  # it is a page, and nobody is there to answer
+    assert _stream_of(path) == stream
 
 
 def test_what_changes_while_an_alert_is_open_is_no_label() -> None:
@@ -109,4 +122,4 @@ def test_a_moment_has_milliseconds_and_its_zone_whatever_the_time(time_ms: int, 
 
 
 def test_the_fingerprint_of_no_labels_is_where_the_checksum_begins() -> None:
-    assert fingerprint([]) == "cbf29ce484222325"
+    assert fingerprint(()) == "cbf29ce484222325"

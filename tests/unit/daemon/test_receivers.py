@@ -77,7 +77,7 @@ def test_an_open_alert_lasts_until_four_reminders_were_missed(posts: Posts, repl
     assert alert["startsAt"] == "2023-11-14T22:13:20.000Z"
     assert alert["endsAt"] == "2023-11-14T23:17:20.000Z"
     assert alert["labels"]["alertname"] == "LongwatchAnomaly"
-    assert alert["generatorURL"] == "https://pages/streams/load"
+    assert alert["generatorURL"] == "https://pages/streams/load/state?group=web"
 
 
 def test_a_closed_alert_ends_when_it_did_and_never_in_the_future(
